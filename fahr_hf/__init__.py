@@ -1,0 +1,68 @@
+"""fahr-hf: the open home of face-based health models on Hugging Face.
+
+`import fahr_hf` makes the models known to transformers' Auto classes and imports nothing heavy by itself: torch and
+transformers come in when a name below, or an Auto class, is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fahr_hf.registration import register_with_transformers
+
+if TYPE_CHECKING:
+    __version__: str
+    from fahr_hf.conversion import ConversionError, ConversionReport, convert
+    from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
+    from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
+    from fahr_hf.models.modeling_fahr_face import (
+        FahrFaceForAgeEstimation,
+        FahrFaceForPreTraining,
+        FahrFaceForSurvival,
+        FahrFaceModel,
+    )
+
+_HOMES = {
+    "FahrFaceConfig": "fahr_hf.models.configuration_fahr_face",
+    "FahrFaceModel": "fahr_hf.models.modeling_fahr_face",
+    "FahrFaceForPreTraining": "fahr_hf.models.modeling_fahr_face",
+    "FahrFaceForAgeEstimation": "fahr_hf.models.modeling_fahr_face",
+    "FahrFaceForSurvival": "fahr_hf.models.modeling_fahr_face",
+    "FahrFaceImageProcessor": "fahr_hf.models.image_processing_fahr_face",
+    "convert": "fahr_hf.conversion",
+    "ConversionError": "fahr_hf.conversion",
+    "ConversionReport": "fahr_hf.conversion",
+}
+
+__all__ = [
+    "ConversionError",
+    "ConversionReport",
+    "FahrFaceConfig",
+    "FahrFaceForAgeEstimation",
+    "FahrFaceForPreTraining",
+    "FahrFaceForSurvival",
+    "FahrFaceImageProcessor",
+    "FahrFaceModel",
+    "__version__",
+    "convert",
+]
+
+
+def __getattr__(name: str) -> Any:
+    value: Any
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("fahr-hf")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+register_with_transformers()
