@@ -179,6 +179,23 @@ def convert(
     return report
 
 
+def parse_template(text: str) -> str | list[list[float]]:
+    """A template as typed on a command line: a name, or five points `x,y` with spaces between them.
+
+    Raises:
+        ConversionError: neither of the two.
+    """
+    if "," not in text:
+        return text
+    try:
+        points = [[float(number) for number in point.split(",")] for point in text.split()]
+    except ValueError as error:
+        raise ConversionError(f"Template {text!r} is not five points 'x,y x,y x,y x,y x,y': {error}") from error
+    if [len(point) for point in points] != [2] * 5:
+        raise ConversionError(f"Template {text!r} must be five points 'x,y x,y x,y x,y x,y'.")
+    return points
+
+
 def rename(
     tensors: Mapping[str, "torch.Tensor"], *, age_head: str | None = None, leave_out: Iterable[str] = ()
 ) -> tuple[dict[str, "torch.Tensor"], dict[str, str], dict[str, str]]:
@@ -394,8 +411,12 @@ def _build(
 
 
 def _processor(image_size: int, image_mean: list[float], image_std: list[float], template: Any) -> Any:
-    from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
+    from fahr_hf.models.image_processing_fahr_face import ARCFACE_TEMPLATE, FahrFaceImageProcessor
 
+    if isinstance(template, str):
+        if template != "arcface":
+            raise ConversionError(f"Unknown template {template!r}; expected 'arcface' or five points.")
+        template = [list(point) for point in ARCFACE_TEMPLATE]
     return FahrFaceImageProcessor(
         size={"height": image_size, "width": image_size},
         image_mean=image_mean,

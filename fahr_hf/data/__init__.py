@@ -1,0 +1,1 @@
+"""From photos on a disk to what a training or an evaluation reads."""
