@@ -90,14 +90,15 @@ def sine_cosine_positions(width: int, grid: int) -> torch.Tensor:
         grid: Patches along a side.
 
     Returns:
-        (1, 1 + grid**2, width), float32; the first position, that of [CLS], is zero.
+        (1, 1 + grid**2, width), float32; first that of [CLS], which is zero, then line by line. In an embedding the
+        row comes before the column, and sines before cosines.
     """
     frequencies = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float32) / (width // 4))
     angles = torch.arange(grid, dtype=torch.float32)[:, None] * frequencies
     axis = torch.cat([angles.sin(), angles.cos()], dim=1)
     by_row = axis[:, None, :].expand(grid, grid, -1)
     by_column = axis[None, :, :].expand(grid, grid, -1)
-    patches = torch.cat([by_column, by_row], dim=2).reshape(1, grid * grid, width)
+    patches = torch.cat([by_row, by_column], dim=2).reshape(1, grid * grid, width)
     return torch.cat([torch.zeros(1, 1, width), patches], dim=1)
 
 
@@ -195,6 +196,7 @@ class FahrFaceAttention(nn.Module):
     def __init__(self, config: FahrFaceConfig, hidden_size: int, num_heads: int):
         super().__init__()
         self.config = config
+        self.num_heads = num_heads
         self.head_width = hidden_size // num_heads
         self.is_causal = False
         self.q_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
@@ -205,7 +207,7 @@ class FahrFaceAttention(nn.Module):
     def forward(self, hidden_states: torch.Tensor, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attended tokens (batch, tokens, width), and the weights where the implementation has them."""
         batch, tokens, width = hidden_states.shape
-        by_head = (batch, tokens, -1, self.head_width)
+        by_head = (batch, tokens, self.num_heads, self.head_width)
         attend: Callable = eager_attention_forward
         # The fused implementations never form the weights, so a request for them is answered by the eager one.
         if not kwargs.get("output_attentions"):
@@ -310,6 +312,13 @@ class FahrFacePreTrainedModel(PreTrainedModel):
         # Attributes may have been changed since the configuration was built.
         config.validate()
         super().__init__(config, *args, **kwargs)
+
+    def post_init(self) -> None:
+        """Initialise weights; called at the end of every model's `__init__`."""
+        super().post_init()
+        if self.head_name is not None:
+            # Models inherit such exceptions from their parts, but surplus heads are only for the backbone alone.
+            self._keys_to_ignore_on_load_unexpected = set()
 
     @classmethod
     def from_pretrained(
