@@ -12,6 +12,7 @@ from fahr_hf.registration import register_with_transformers
 if TYPE_CHECKING:
     __version__: str
     from fahr_hf.conversion import ConversionError, ConversionReport, convert
+    from fahr_hf.embedded import checkpoint, checkpoints
     from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
     from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
     from fahr_hf.models.modeling_fahr_face import (
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
         FahrFaceForSurvival,
         FahrFaceModel,
     )
+    from fahr_hf.models.pipeline_fahr_face import (
+        FaceAgePipeline,
+        FaceEmbeddingPipeline,
+        FaceSurvivalPipeline,
+    )
+    from fahr_hf.pipelines import pipeline
 
 _HOMES = {
     "FahrFaceConfig": "fahr_hf.models.configuration_fahr_face",
@@ -28,6 +35,12 @@ _HOMES = {
     "FahrFaceForAgeEstimation": "fahr_hf.models.modeling_fahr_face",
     "FahrFaceForSurvival": "fahr_hf.models.modeling_fahr_face",
     "FahrFaceImageProcessor": "fahr_hf.models.image_processing_fahr_face",
+    "FaceAgePipeline": "fahr_hf.models.pipeline_fahr_face",
+    "FaceEmbeddingPipeline": "fahr_hf.models.pipeline_fahr_face",
+    "FaceSurvivalPipeline": "fahr_hf.models.pipeline_fahr_face",
+    "checkpoint": "fahr_hf.embedded",
+    "checkpoints": "fahr_hf.embedded",
+    "pipeline": "fahr_hf.pipelines",
     "convert": "fahr_hf.conversion",
     "ConversionError": "fahr_hf.conversion",
     "ConversionReport": "fahr_hf.conversion",
@@ -36,6 +49,9 @@ _HOMES = {
 __all__ = [
     "ConversionError",
     "ConversionReport",
+    "FaceAgePipeline",
+    "FaceEmbeddingPipeline",
+    "FaceSurvivalPipeline",
     "FahrFaceConfig",
     "FahrFaceForAgeEstimation",
     "FahrFaceForPreTraining",
@@ -43,7 +59,10 @@ __all__ = [
     "FahrFaceImageProcessor",
     "FahrFaceModel",
     "__version__",
+    "checkpoint",
+    "checkpoints",
     "convert",
+    "pipeline",
 ]
 
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
     from fahr_hf.models.modeling_fahr_face import FahrFacePreTrainedModel
 
 RECORD_NAME = "conversion.json"
@@ -50,7 +49,10 @@ _OURS_IN_LAYER = {theirs: ours for ours, names in _LAYER_NAMES.items() for their
 _OURS_ON_TOP = {theirs: ours for ours, names in _TOP_NAMES.items() for theirs in names}
 # `decoder_encoder.layer` is how current transformers releases misspell `decoder_layers` when they save ViTMAE.
 _LAYER_PATTERNS = (
-    ("decoder.layers", re.compile(r"(?:decoder\.decoder_layers|decoder\.decoder_encoder\.layer|decoder_blocks)\.(\d+)\.(.+)")),
+    (
+        "decoder.layers",
+        re.compile(r"(?:decoder\.decoder_layers|decoder\.decoder_encoder\.layer|decoder_blocks)\.(\d+)\.(.+)"),
+    ),
     ("layers", re.compile(r"(?:encoder\.layer|layers|blocks)\.(\d+)\.(.+)")),
 )
 # Where trainers put the weights in a file that also holds an optimizer. In this order.
@@ -255,9 +257,7 @@ def _listed(keys: list[str], most: int = 12) -> str:
 
 def _root(tensors: Mapping[str, Any]) -> str:
     """What stands before the backbone's own names, found by the one tensor every layout has: the [CLS] token."""
-    roots = [
-        re.sub(r"(embeddings\.)?cls_token$", "", key) for key in tensors if re.search(r"(^|\.)cls_token$", key)
-    ]
+    roots = [re.sub(r"(embeddings\.)?cls_token$", "", key) for key in tensors if re.search(r"(^|\.)cls_token$", key)]
     if not roots:
         raise ConversionError(
             "No cls_token among the tensors: this is not a Vision Transformer with [CLS]. "
@@ -343,7 +343,11 @@ def _settle(tensors: Mapping[str, Any], given: Mapping[str, Any], source: _Sourc
 
 def _shapes(tensors: Mapping[str, "torch.Tensor"]) -> dict[str, Any]:
     """What the shapes of renamed tensors show of the configuration."""
-    for key in ("embeddings.patch_projection.weight", "embeddings.position_embeddings", "layers.0.mlp.up_proj.weight"):
+    for key in (
+        "embeddings.patch_projection.weight",
+        "embeddings.position_embeddings",
+        "layers.0.mlp.up_proj.weight",
+    ):
         if key not in tensors:
             raise ConversionError(f"The source has nothing for {key}; it is not a whole Vision Transformer.")
     width, channels, patch, patch_across = tensors["embeddings.patch_projection.weight"].shape
@@ -380,9 +384,7 @@ def _count_layers(tensors: Iterable[str], name: str) -> int:
     return 1 + max(int(match[1]) for key in tensors if (match := pattern.match(key)))
 
 
-def _build(
-    tensors: Mapping[str, "torch.Tensor"], values: Mapping[str, Any], source: str
-) -> "FahrFacePreTrainedModel":
+def _build(tensors: Mapping[str, "torch.Tensor"], values: Mapping[str, Any], source: str) -> "FahrFacePreTrainedModel":
     """The model that the renamed tensors are, loaded strictly."""
     from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
     from fahr_hf.models.modeling_fahr_face import (
@@ -395,10 +397,8 @@ def _build(
     has_age_head = "age_head.weight" in tensors
     if has_decoder and has_age_head:
         raise ConversionError("The source holds a decoder and an age head; leave one of them out.")
-    config: FahrFaceConfig = FahrFaceConfig(**values)
-    model_class = (
-        FahrFaceForPreTraining if has_decoder else FahrFaceForAgeEstimation if has_age_head else FahrFaceModel
-    )
+    config = FahrFaceConfig(**values)
+    model_class = FahrFaceForPreTraining if has_decoder else FahrFaceForAgeEstimation if has_age_head else FahrFaceModel
     model = model_class(config)
     prefix = "" if model_class is FahrFaceModel else "backbone."
     heads = ("decoder.", "age_head.")
@@ -438,7 +438,9 @@ def _read(source: str | Path) -> _Source:
         try:
             folder = snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors", "*.bin"])
         except Exception as error:
-            raise ConversionError(f"{source} is neither a file nor a folder, nor could it be fetched: {error}") from error
+            raise ConversionError(
+                f"{source} is neither a file nor a folder, nor could it be fetched: {error}"
+            ) from error
         return _read_folder(Path(folder), str(source))
     raise ConversionError(f"{source} does not exist. Expected a weight file, a checkpoint folder or a Hub repository.")
 

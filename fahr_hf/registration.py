@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, SupportsIndex
 
 _MODELS = "fahr_hf.models.modeling_fahr_face"
+_PIPELINES = "fahr_hf.models.pipeline_fahr_face"
 
 
 class _LazyClasses(tuple):
@@ -26,7 +27,8 @@ class _LazyClasses(tuple):
 
     def __iter__(self) -> Iterator[Any]:
         module = import_module(_MODELS)
-        return (getattr(module, name) for name in super(_LazyClasses, self).__iter__())
+        names = super().__iter__()
+        return (getattr(module, name) for name in names)
 
     def __getitem__(self, index: SupportsIndex | slice) -> Any:
         return list(self)[index]
@@ -56,10 +58,31 @@ def _register_processor(auto: ModuleType) -> None:
     auto.AutoImageProcessor.register(FahrFaceConfig, slow_image_processor_class=FahrFaceImageProcessor, exist_ok=True)
 
 
+def _import_pipelines(_: ModuleType) -> None:
+    # Without effect where our pipelines are what imports transformers' ones.
+    import_module(_PIPELINES)
+
+
+def _register_pipelines(ours: ModuleType) -> None:
+    from transformers import AutoModel, AutoModelForImageClassification
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    for task, pipeline_class, auto_class in (
+        ("face-age", ours.FaceAgePipeline, AutoModelForImageClassification),
+        ("face-survival", ours.FaceSurvivalPipeline, AutoModelForImageClassification),
+        ("face-embedding", ours.FaceEmbeddingPipeline, AutoModel),
+    ):
+        if task not in PIPELINE_REGISTRY.supported_tasks:
+            PIPELINE_REGISTRY.register_pipeline(task, pipeline_class=pipeline_class, pt_model=auto_class)
+
+
 _WHEN_IMPORTED: dict[str, Callable[[ModuleType], None]] = {
     "transformers.models.auto.configuration_auto": _register_config,
     "transformers.models.auto.modeling_auto": _register_models,
     "transformers.models.auto.image_processing_auto": _register_processor,
+    # Two steps, since our pipelines import transformers' ones.
+    "transformers.pipelines": _import_pipelines,
+    _PIPELINES: _register_pipelines,
 }
 
 

@@ -87,7 +87,13 @@ def python_without_fahr_hf(tmp_path_factory) -> Callable[..., subprocess.Complet
         guard = "import importlib.util as u; assert u.find_spec('fahr_hf') is None, 'fahr_hf is importable'\n"
         command = [folder / "bin" / "python", "-W", "ignore", "-c", guard + program, *map(str, arguments)]
         return subprocess.run(
-            command, capture_output=True, text=True, cwd=home, env=variables, stdin=subprocess.DEVNULL, check=False
+            command,
+            capture_output=True,
+            text=True,
+            cwd=home,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
 
     assert sys.prefix != str(folder)

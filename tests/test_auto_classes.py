@@ -85,7 +85,9 @@ class TestImported:
     def test_processor_of_a_checkpoint_whose_processor_does_not_name_its_class(self, checkpoint):
         _, folder = checkpoint
         file = folder / "preprocessor_config.json"
-        unnamed = {k: v for k, v in json.loads(file.read_text()).items() if k not in ("auto_map", "image_processor_type")}
+        unnamed = {
+            k: v for k, v in json.loads(file.read_text()).items() if k not in ("auto_map", "image_processor_type")
+        }
         file.write_text(json.dumps(unnamed))
         assert type(AutoImageProcessor.from_pretrained(folder)) is FahrFaceImageProcessor
 
@@ -98,7 +100,7 @@ class TestImported:
         "from transformers import PreTrainedModel; import fahr_hf; from transformers import AutoModel as A",
         "from fahr_hf import FahrFaceModel; from transformers import AutoModel as A",
         "import fahr_hf; from transformers import PreTrainedModel, pipeline, Trainer, AutoModel as A",
-        "import fahr_hf; import fahr_hf.registration as r; r.register_with_transformers(); from transformers import AutoModel as A",
+        "import fahr_hf; fahr_hf.register_with_transformers(); from transformers import AutoModel as A",
     ],
 )
 def test_registration_in_every_order_of_imports(program, tmp_path):
@@ -109,9 +111,7 @@ def test_registration_in_every_order_of_imports(program, tmp_path):
         "head = t.AutoModelForImageClassification.from_pretrained(sys.argv[1])\n"
         "assert type(head) is fahr_hf.FahrFaceForSurvival"
     ).replace("from fahr_hf import FahrFaceModel;", "import fahr_hf; fahr_hf.FahrFaceModel;")
-    result = subprocess.run(
-        [sys.executable, "-c", check, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", check, str(tmp_path)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from conftest import minute_config
 from huggingface_hub.errors import StrictDataclassError
 
@@ -16,13 +17,13 @@ def test_named_sizes_are_the_usual_vision_transformers(size, width, heads, milli
     config = FahrFaceConfig.from_size(size)
     assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (width, 12, heads)
     assert (config.image_size, config.patch_size, config.num_patches) == (112, 16, 49)
-    if size == "tiny":
+    with torch.device("meta"):
         parameters = sum(p.numel() for p in FahrFaceModel(config).parameters())
-        assert parameters / 1e6 == pytest.approx(millions, abs=0.05)
+    assert parameters / 1e6 == pytest.approx(millions, abs=0.06)
 
 
 def test_unknown_size_names_the_known_ones():
-    with pytest.raises(ValueError, match="'huge'.*tiny, small, base"):
+    with pytest.raises(ValueError, match=r"'huge'.*tiny, small, base"):
         FahrFaceConfig.from_size("huge")
 
 
@@ -37,7 +38,10 @@ def test_mlp_widths_default_to_four_times_the_width():
     [
         ({"image_size": 100}, r"image_size \(100\) must be divisible by patch_size \(16\).*remainder is 4"),
         ({"num_attention_heads": 7}, r"num_attention_heads \(7\) must divide hidden_size \(768\)"),
-        ({"decoder_num_attention_heads": 7}, r"decoder_num_attention_heads \(7\) must divide decoder_hidden_size"),
+        (
+            {"decoder_num_attention_heads": 7},
+            r"decoder_num_attention_heads \(7\) must divide decoder_hidden_size",
+        ),
         ({"hidden_size": 30, "num_attention_heads": 3}, r"hidden_size \(30\) must be divisible by 4"),
         ({"mask_ratio": 1.5}, "mask_ratio must lie strictly between 0 and 1, got 1.5"),
         ({"mask_ratio": -0.1}, "mask_ratio must lie strictly between 0 and 1, got -0.1"),

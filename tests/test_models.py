@@ -374,7 +374,9 @@ class TestFineTuning:
         merged = model.merge_and_unload()
         torch.testing.assert_close(merged(images()).age, adapted, atol=1e-4, rtol=1e-4)
         merged.save_pretrained(tmp_path)
-        torch.testing.assert_close(FahrFaceForAgeEstimation.from_pretrained(tmp_path)(images()).age, merged(images()).age)
+        torch.testing.assert_close(
+            FahrFaceForAgeEstimation.from_pretrained(tmp_path)(images()).age, merged(images()).age
+        )
 
     def test_transformers_trainer(self, tmp_path):
         pytest.importorskip("accelerate")

@@ -124,7 +124,12 @@ class TestStrictness:
         edit_weights(saved_age, damage)
         with pytest.raises(RuntimeError) as error:
             FahrFaceForAgeEstimation.from_pretrained(saved_age)
-        for line in ("missing: backbone.norm.bias", "wrong shape: age_head.bias", "unknown: surprise", "new_head=True"):
+        for line in (
+            "missing: backbone.norm.bias",
+            "wrong shape: age_head.bias",
+            "unknown: surprise",
+            "new_head=True",
+        ):
             assert line in str(error.value)
 
     def test_a_config_of_another_checkpoint_is_refused(self, saved_age):
@@ -146,7 +151,7 @@ class TestStrictness:
     def test_a_damaged_file_is_an_error(self, saved_age):
         file = saved_age / "model.safetensors"
         file.write_bytes(file.read_bytes()[:1000])
-        with pytest.raises(Exception, match="(?i)safetensors|header|incomplete|deserializ"):
+        with pytest.raises(Exception, match=r"(?i)safetensors|header|incomplete|deserializ"):
             FahrFaceForAgeEstimation.from_pretrained(saved_age)
 
 

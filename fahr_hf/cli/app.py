@@ -1,7 +1,9 @@
 """The `fahr-hf` program: its commands, its version, and how its errors look."""
 
 import sys
-from typing import Annotated
+import tempfile
+import traceback
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -28,19 +30,31 @@ def _print_version(wanted: bool) -> None:
 @_program.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     del version
 
 
 def app() -> None:
-    """Run the program. What a user can mend is one line on standard error, without a traceback, and exit code 1."""
+    """Run the program; no error ends in a bare traceback.
+
+    What a user can mend is one line on standard error and exit code 1. Anything else is our mistake: its traceback goes
+    to a file, so that it can be reported.
+    """
     try:
         _program()
     except (ValueError, OSError, ImportError) as error:
-        typer.secho(f"fahr-hf: {error}", fg="red", err=True)
-        sys.exit(1)
+        _fail(str(error))
     except KeyboardInterrupt:
-        typer.secho("fahr-hf: interrupted", fg="red", err=True)
-        sys.exit(130)
+        _fail("interrupted", code=130)
+    except Exception as error:
+        with tempfile.NamedTemporaryFile("w", prefix="fahr-hf-", suffix=".log", delete=False) as log:
+            traceback.print_exc(file=log)
+        _fail(f"unexpected {type(error).__name__}: {error}. Please report it together with {log.name}", code=70)
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    typer.secho(f"fahr-hf: {message}", fg="red", err=True)
+    sys.exit(code)

@@ -15,9 +15,7 @@ def convert(
     image_mean: Annotated[
         tuple[float, float, float] | None, typer.Option(help="Mean of R, G, B for pixels in 0..1.")
     ] = None,
-    image_std: Annotated[
-        tuple[float, float, float] | None, typer.Option(help="Standard deviation of R, G, B.")
-    ] = None,
+    image_std: Annotated[tuple[float, float, float] | None, typer.Option(help="Standard deviation of R, G, B.")] = None,
     template: Annotated[
         str | None,
         typer.Option(help="'arcface', or five landmarks of a 112-pixel crop: 'x,y x,y x,y x,y x,y'."),
@@ -30,9 +28,7 @@ def convert(
     age_head: Annotated[
         str | None, typer.Option(help="Key, without '.weight', of the linear layer that gives the age.")
     ] = None,
-    min_age: Annotated[
-        int | None, typer.Option(help="For an age head with several outputs: age of the first.")
-    ] = None,
+    min_age: Annotated[int | None, typer.Option(help="For an age head with several outputs: age of the first.")] = None,
     leave_out: Annotated[
         list[str] | None, typer.Option(help="Key, or its first parts, to leave out; repeatable.")
     ] = None,

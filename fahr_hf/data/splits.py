@@ -3,12 +3,12 @@
 A data set comes with a binding column `split` (`train`, `validation`, `test`, or a named test such as
 `test_faceage`). From it and a stable hash follows the `part` of a photo:
 
-| part | from | may be used to |
+| part | from the split | may be used to |
 |---|---|---|
 | `train` | what remains of `train` | fit weights |
-| `validation` | `validation`, or a tenth of `train` where a set has none | select: stop early, choose losses, seeds and models |
-| `calibration` | a tenth of `train` | fit tables on a finished model: intervals, percentiles, baseline hazards |
-| `test` and `test_...` | the same split | report, once a model is finished; every scoring goes into the test ledger |
+| `validation` | `validation`; without one, a tenth of `train` | select: when to stop, losses, seeds, models |
+| `calibration` | a tenth of `train` | fit tables on a finished model: intervals, percentiles, hazards |
+| `test`, `test_...` | the same | report on a finished model; every scoring goes into the test ledger |
 
 The hash is over the person, or over the photo where no identities exist, and over nothing else. So a person is in one
 part only, and a photo stays in its part whatever is added to a data set, on every machine, and for ever.

@@ -36,6 +36,13 @@ _LONGEST_CALIBRATION_TABLE = 256
 
 _MODELING = "modeling_fahr_face"
 
+# A pipeline's class, the Auto class it loads by, and the architecture that must be in the checkpoint, if any.
+_PIPELINES = {
+    "face-age": ("FaceAgePipeline", "AutoModelForImageClassification", "FahrFaceForAgeEstimation"),
+    "face-survival": ("FaceSurvivalPipeline", "AutoModelForImageClassification", "FahrFaceForSurvival"),
+    "face-embedding": ("FaceEmbeddingPipeline", "AutoModel", None),
+}
+
 
 @strict
 class FahrFaceConfig(PreTrainedConfig):
@@ -56,6 +63,8 @@ class FahrFaceConfig(PreTrainedConfig):
         layer_norm_eps: Epsilon of every layer normalisation.
         image_size: Side of the aligned crop in pixels; other sizes are accepted by interpolated positions.
         patch_size: Side of a patch in pixels; divides `image_size`.
+        stem: How pixels become tokens: `"patch"`, one linear projection a patch; `"convolution"`, a small residual
+            network of stride `patch_size` (after Xiao et al. 2021), which learns from far fewer photos.
         num_channels: Colour channels.
         qkv_bias: Whether query, key and value projections have a bias.
         decoder_hidden_size: Width of the pre-training decoder; divisible by 4 and by its number of heads.
@@ -96,6 +105,7 @@ class FahrFaceConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-6
     image_size: int = 112
     patch_size: int = 16
+    stem: Literal["patch", "convolution"] = "patch"
     num_channels: int = 3
     qkv_bias: bool = True
 
@@ -124,6 +134,10 @@ class FahrFaceConfig(PreTrainedConfig):
         # The dtype of answers, not of the file: see `to_dict`.
         if self.dtype is None:
             self.dtype = "float32"
+        # As part of the package, the tasks are registered: without this entry transformers takes the registered
+        # pipelines, with it it asks for trust in the checkpoint's copies of the same code.
+        if not __name__.startswith("transformers_modules."):
+            kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
         # `strict` runs these again by itself, also before saving, but wraps them in an error that is no ValueError.
         self.validate_sizes()
@@ -134,11 +148,10 @@ class FahrFaceConfig(PreTrainedConfig):
 
     @classmethod
     def from_size(cls, size: str, **overrides: Any) -> "FahrFaceConfig":
-        """The configuration of a named size: `"tiny"` (192 x 12 x 3 heads), `"small"` (384 x 12 x 6) or `"base"`
-        (768 x 12 x 12).
+        """The configuration of a named size.
 
         Args:
-            size: The name.
+            size: `"tiny"` (192 x 12 layers x 3 heads), `"small"` (384 x 12 x 6) or `"base"` (768 x 12 x 12).
             **overrides: Any argument of the class, replacing that of the size.
 
         Raises:
@@ -179,10 +192,19 @@ class FahrFaceConfig(PreTrainedConfig):
                 f"whole patches tile the crop; the remainder is {self.image_size % self.patch_size} pixels."
             )
 
+        if self.stem == "convolution" and (self.patch_size < 4 or self.patch_size & (self.patch_size - 1)):
+            raise ValueError(
+                f'stem="convolution" halves the image step by step, so patch_size must be a power of two from 4 on, '
+                f"got {self.patch_size}."
+            )
+
     def validate_widths(self) -> None:
         """Heads divide the widths, and widths suit two-dimensional sine-cosine positions."""
         for prefix in ("", "decoder_"):
-            width, heads = getattr(self, f"{prefix}hidden_size"), getattr(self, f"{prefix}num_attention_heads")
+            width, heads = (
+                getattr(self, f"{prefix}hidden_size"),
+                getattr(self, f"{prefix}num_attention_heads"),
+            )
             if width % heads:
                 raise ValueError(
                     f"{prefix}num_attention_heads ({heads}) must divide {prefix}hidden_size ({width}), so that "
@@ -230,8 +252,9 @@ class FahrFaceConfig(PreTrainedConfig):
         """The configuration as saved to config.json.
 
         `dtype` is always float32: files may hold float16 to be small, and answers are still computed in float32
-        unless `from_pretrained(..., dtype=...)` asks otherwise. `auto_map` names every class, so that a checkpoint
-        opens under each Auto class with `trust_remote_code=True` where this package is not installed.
+        unless `from_pretrained(..., dtype=...)` asks otherwise. `auto_map` and `custom_pipelines` name every class,
+        so that a checkpoint opens under each Auto class, and in each pipeline that suits it, with
+        `trust_remote_code=True` where this package is not installed.
         """
         head = "FahrFaceForAgeEstimation"
         if "FahrFaceForSurvival" in (self.architectures or ()):
@@ -244,6 +267,11 @@ class FahrFaceConfig(PreTrainedConfig):
                 "AutoModel": f"{_MODELING}.FahrFaceModel",
                 "AutoModelForPreTraining": f"{_MODELING}.FahrFaceForPreTraining",
                 "AutoModelForImageClassification": f"{_MODELING}.{head}",
+            },
+            "custom_pipelines": {
+                task: {"impl": f"pipeline_fahr_face.{name}", "pt": [auto_class]}
+                for task, (name, auto_class, architecture) in _PIPELINES.items()
+                if architecture is None or architecture in (self.architectures or ())
             },
         }
 

@@ -7,7 +7,8 @@ and the two heads of the FAHR-Face paper (arXiv 2506.14909): one linear layer on
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -21,6 +22,11 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fahr_face import FahrFaceConfig
+
+if TYPE_CHECKING:
+    # Never run. transformers finds the files that belong to a checkpoint by searching the model's source for relative
+    # imports, and by this line the pipelines travel along.
+    from .pipeline_fahr_face import FacePipeline  # noqa: F401
 
 
 @dataclass
@@ -37,12 +43,12 @@ class FahrFacePreTrainingOutput(ModelOutput):
         attentions: On request: the encoder's attention, (batch, heads, 1 + kept, 1 + kept) a layer.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    mask: torch.FloatTensor | None = None
-    ids_restore: torch.LongTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    ids_restore: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -57,11 +63,11 @@ class FahrFaceAgeOutput(ModelOutput):
         attentions: On request: the backbone's attention, layer by layer.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    age: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    age: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -76,10 +82,10 @@ class FahrFaceSurvivalOutput(ModelOutput):
         attentions: On request: the backbone's attention, layer by layer.
     """
 
-    logits: torch.FloatTensor | None = None
-    risk: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    logits: torch.Tensor | None = None
+    risk: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 def sine_cosine_positions(width: int, grid: int) -> torch.Tensor:
@@ -123,8 +129,48 @@ def interpolate_positions(positions: torch.Tensor, height: int, width: int) -> t
     return torch.cat([positions[:, :1], resized], dim=1)
 
 
+class FahrFaceResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut (He et al. 2016); a block that halves the image averages there."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(outputs)
+        self.second = nn.Conv2d(outputs, outputs, kernel_size=3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1:
+            project = nn.Conv2d(inputs, outputs, kernel_size=1, bias=False)
+            self.shortcut = nn.Sequential(nn.AvgPool2d(stride), project, nn.BatchNorm2d(outputs))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(batch, inputs, height, width) to (batch, outputs, height / stride, width / stride)."""
+        inner = nn.functional.relu(self.first_norm(self.first(image)))
+        return nn.functional.relu(self.second_norm(self.second(inner)) + self.shortcut(image))
+
+
+class FahrFaceConvolutionStem(nn.Sequential):
+    """Image (batch, channels, height, width) to features of stride `patch_size`, (batch, `outputs`, rows, columns).
+
+    32 channels after the first halving, twice as many and two residual blocks after each further one.
+    """
+
+    def __init__(self, config: FahrFaceConfig):
+        halvings = config.patch_size.bit_length() - 1
+        widths = [32 * 2**i for i in range(halvings)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(config.num_channels, widths[0], kernel_size=3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        ]
+        for inputs, outputs in pairwise(widths):
+            layers += [FahrFaceResidualBlock(inputs, outputs, 2), FahrFaceResidualBlock(outputs, outputs, 1)]
+        super().__init__(*layers)
+        self.outputs = widths[-1]
+
+
 class FahrFaceEmbeddings(nn.Module):
-    """Image to tokens: [CLS] and one linear projection a patch, with positions added."""
+    """Image to tokens: [CLS] and one linear projection a patch, or a place of the stem, with positions added."""
 
     def __init__(self, config: FahrFaceConfig):
         super().__init__()
@@ -132,12 +178,17 @@ class FahrFaceEmbeddings(nn.Module):
         patch = config.patch_size
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.hidden_size))
         self.position_embeddings = nn.Parameter(torch.empty(1, 1 + config.num_patches, config.hidden_size))
-        self.patch_projection = nn.Conv2d(config.num_channels, config.hidden_size, kernel_size=patch, stride=patch)
+        if config.stem == "patch":
+            self.stem: nn.Module = nn.Identity()
+            self.patch_projection = nn.Conv2d(config.num_channels, config.hidden_size, kernel_size=patch, stride=patch)
+        else:
+            self.stem = FahrFaceConvolutionStem(config)
+            self.patch_projection = nn.Conv2d(self.stem.outputs, config.hidden_size, kernel_size=1)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Tokens (batch, 1 + patches, width) of images (batch, channels, height, width)."""
         height, width = self._grid(pixel_values)
-        patches = self.patch_projection(pixel_values.to(self.patch_projection.weight.dtype))
+        patches = self.patch_projection(self.stem(pixel_values.to(self.patch_projection.weight.dtype)))
         tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
         return tokens + interpolate_positions(self.position_embeddings, height, width)
 
@@ -162,25 +213,24 @@ class FahrFaceEmbeddings(nn.Module):
 
 
 def eager_attention_forward(
-    module: nn.Module,
+    module: nn.Module,  # noqa: ARG001
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    attention_mask: torch.Tensor | None,  # noqa: ARG001
     scaling: float,
-    dropout: float = 0.0,
-    **kwargs: Any,
+    **kwargs: Any,  # noqa: ARG001
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention written out, with the signature of the library's attention interface.
 
     Args:
-        module: The layer that asks; unused.
+        module: The layer that asks. Not used, like all that follows `scaling`.
         query: (batch, heads, tokens, head width), as `key` and `value`.
         key: See `query`.
         value: See `query`.
         attention_mask: None; every token sees every token.
         scaling: Factor on the scores.
-        dropout: 0; this model has none here.
+        **kwargs: What other implementations take.
 
     Returns:
         The attended values (batch, tokens, heads, head width) and the weights (batch, heads, tokens, tokens).
@@ -262,19 +312,14 @@ class FahrFaceDropPath(nn.Module):
 class FahrFaceLayer(GradientCheckpointingLayer):
     """One pre-norm transformer layer."""
 
-    def __init__(
-        self,
-        config: FahrFaceConfig,
-        hidden_size: int,
-        num_heads: int,
-        intermediate_size: int,
-        drop_path_rate: float = 0.0,
-    ):
+    def __init__(self, config: FahrFaceConfig, prefix: str = "", drop_path_rate: float = 0.0):
         super().__init__()
-        self.attention_norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
-        self.attention = FahrFaceAttention(config, hidden_size, num_heads)
-        self.mlp_norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
-        self.mlp = FahrFaceMLP(config, hidden_size, intermediate_size)
+        # The decoder's layers read the same fields under the prefix `decoder_`.
+        width = getattr(config, f"{prefix}hidden_size")
+        self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.attention = FahrFaceAttention(config, width, getattr(config, f"{prefix}num_attention_heads"))
+        self.mlp_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.mlp = FahrFaceMLP(config, width, getattr(config, f"{prefix}intermediate_size"))
         self.drop_path = FahrFaceDropPath(drop_path_rate)
 
     def forward(self, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
@@ -291,7 +336,7 @@ class FahrFacePreTrainedModel(PreTrainedModel):
     config_class = FahrFaceConfig
     base_model_prefix = "backbone"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ["image"]
     supports_gradient_checkpointing = True
     _no_split_modules = ["FahrFaceEmbeddings", "FahrFaceLayer"]
     _supports_sdpa = True
@@ -358,13 +403,14 @@ class FahrFacePreTrainedModel(PreTrainedModel):
             )
         wants_info = kwargs.pop("output_loading_info", False)
         # Mismatches are let through here so that the check below can name them all in one error.
-        model, info = super().from_pretrained(
+        loaded: Any = super().from_pretrained(
             pretrained_model_name_or_path,
             *model_args,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **kwargs,
         )
+        model, info = loaded
         model._check_loaded_keys(info, pretrained_model_name_or_path, new_head)
         if new_head:
             model.reset_head()
@@ -417,7 +463,8 @@ class FahrFacePreTrainedModel(PreTrainedModel):
             # As a linear layer of patch_size**2 * channels inputs (He et al. 2022), not as a convolution.
             bound = (6 / (module.patch_projection.weight[0].numel() + self.config.hidden_size)) ** 0.5
             init.uniform_(module.patch_projection.weight, -bound, bound)
-            init.zeros_(module.patch_projection.bias)
+            if module.patch_projection.bias is not None:
+                init.zeros_(module.patch_projection.bias)
         elif isinstance(module, FahrFaceDecoder):
             grid = self.config.image_size // self.config.patch_size
             init.copy_(module.position_embeddings, sine_cosine_positions(self.config.decoder_hidden_size, grid))
@@ -485,7 +532,7 @@ class FahrFacePreTrainedModel(PreTrainedModel):
         """
         if not lr > 0 or not 0 < layer_decay <= 1 or not weight_decay >= 0:
             raise ValueError(
-                f"Expected lr > 0, 0 < layer_decay <= 1 and weight_decay >= 0, got {lr}, {layer_decay} and {weight_decay}."
+                f"Expected lr > 0, 0 < layer_decay <= 1 and weight_decay >= 0, got {lr}, {layer_decay}, {weight_decay}."
             )
         result = []
         groups = self.layer_groups()
@@ -520,13 +567,7 @@ class FahrFaceModel(FahrFacePreTrainedModel):
         super().__init__(config)
         self.embeddings = FahrFaceEmbeddings(config)
         self.layers = nn.ModuleList(
-            FahrFaceLayer(
-                config,
-                config.hidden_size,
-                config.num_attention_heads,
-                config.intermediate_size,
-                drop_path_rate=config.drop_path_rate * index / max(1, config.num_hidden_layers - 1),
-            )
+            FahrFaceLayer(config, drop_path_rate=config.drop_path_rate * index / max(1, config.num_hidden_layers - 1))
             for index in range(config.num_hidden_layers)
         )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -577,8 +618,7 @@ class FahrFaceDecoder(nn.Module):
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         self.position_embeddings = nn.Parameter(torch.empty(1, 1 + config.num_patches, width))
         self.layers = nn.ModuleList(
-            FahrFaceLayer(config, width, config.decoder_num_attention_heads, config.decoder_intermediate_size)
-            for _ in range(config.decoder_num_hidden_layers)
+            FahrFaceLayer(config, prefix="decoder_") for _ in range(config.decoder_num_hidden_layers)
         )
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.predict = nn.Linear(width, config.patch_size**2 * config.num_channels)
@@ -621,6 +661,11 @@ class FahrFaceForPreTraining(FahrFacePreTrainedModel):
     head_name = "decoder"
 
     def __init__(self, config: FahrFaceConfig):
+        if config.stem != "patch":
+            raise ValueError(
+                f"Masked pre-training hides patches after they have become tokens, and stem={config.stem!r} would have "
+                'mixed hidden pixels into the seen ones before. Use stem="patch".'
+            )
         super().__init__(config)
         self.backbone = FahrFaceModel(config)
         self.decoder = FahrFaceDecoder(config)
@@ -849,8 +894,7 @@ class FahrFaceForSurvival(FahrFacePreTrainedModel):
 
 
 _HEAD_PREFIXES: tuple[str, ...] = tuple(
-    f"{model.head_name}."
-    for model in (FahrFaceForPreTraining, FahrFaceForAgeEstimation, FahrFaceForSurvival)
+    f"{model.head_name}." for model in (FahrFaceForPreTraining, FahrFaceForAgeEstimation, FahrFaceForSurvival)
 )
 
 FahrFaceModel.register_for_auto_class("AutoModel")

@@ -1,0 +1,167 @@
+"""`fahr_hf.pipeline`: the front door to ages, risks and embeddings.
+
+It loads our own classes directly and never code from a checkpoint; so it has no trust to ask for.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fahr_hf.embedded import checkpoint, checkpoints, embedded_names
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BaseImageProcessor, PreTrainedModel
+
+    from fahr_hf.models.pipeline_fahr_face import FacePipeline
+
+# A task's pipeline, the model it loads, and the embedded checkpoint it takes by default.
+_TASKS: dict[str, tuple[str, str, str | None]] = {
+    "face-age": ("FaceAgePipeline", "FahrFaceForAgeEstimation", "fahr-faceage-tiny"),
+    "face-survival": ("FaceSurvivalPipeline", "FahrFaceForSurvival", None),
+    "face-embedding": ("FaceEmbeddingPipeline", "FahrFaceModel", "fahr-faceage-tiny"),
+}
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+def pipeline(
+    task: str,
+    model: "str | os.PathLike | PreTrainedModel | None" = None,
+    *,
+    age_model: "str | os.PathLike | PreTrainedModel | None" = None,
+    image_processor: "BaseImageProcessor | None" = None,
+    device: "int | str | torch.device | None" = None,
+    dtype: "str | torch.dtype | None" = None,
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+) -> "FacePipeline":
+    """A pipeline for photos of faces.
+
+    Args:
+        task: `"face-age"`, `"face-survival"` or `"face-embedding"`.
+        model: Name of an embedded checkpoint (see `fahr_hf.checkpoints`), folder, name on the Hub
+            (`"org/name"`), or a model. By default the embedded checkpoint of the task. A folder with the
+            name of an embedded checkpoint is meant by `"./name"`.
+        age_model: For `"face-survival"`: the model whose ages decide about refusals, in the same ways; by
+            default that of `"face-age"`.
+        image_processor: In place of the checkpoint's own, for instance one with `do_detect=False` for
+            aligned crops.
+        device: As in transformers; by default the first accelerator, or the CPU.
+        dtype: Of the model's computation; float32 by default.
+        batch_size: Faces that the model sees at once; 32 by default.
+        num_workers: Threads that read photos and find faces while the model works; 0 by default.
+        revision: Branch, tag or commit on the Hub.
+        token: Token for a private repository on the Hub.
+
+    Returns:
+        A `FaceAgePipeline`, `FaceSurvivalPipeline` or `FaceEmbeddingPipeline`; call it with photos.
+
+    Raises:
+        ValueError: an unknown task or name, a task without default weights, or a checkpoint that is damaged
+            or made for something else.
+        OSError: a checkpoint that the Hub does not have, or that cannot be reached.
+        ImportError: OpenCV is not installed.
+
+    Example:
+        >>> age = fahr_hf.pipeline("face-age")  # doctest: +SKIP
+        >>> age("photo.jpg")[0]["age"]  # doctest: +SKIP
+        41.8
+    """
+    if task not in _TASKS:
+        raise ValueError(f"Unknown task {task!r}; the tasks are {', '.join(_TASKS)}.")
+    if age_model is not None and task != "face-survival":
+        raise ValueError(f"age_model belongs to the task 'face-survival' alone; {task!r} takes model=.")
+    from fahr_hf.models import pipeline_fahr_face
+
+    kwargs: dict[str, Any] = {"device": device, "batch_size": batch_size, "num_workers": num_workers}
+    hub = {"revision": revision, "token": token}
+    if model is None or isinstance(model, str | os.PathLike):
+        source = _locate(task, model)
+        model, processor = _load(task, source, image_processor, dtype, hub)
+    else:
+        processor = image_processor or _processor_of(model)
+    if task == "face-survival":
+        kwargs["age_pipeline"] = pipeline("face-age", age_model, device=device, dtype=dtype)
+    return getattr(pipeline_fahr_face, _TASKS[task][0])(model=model, image_processor=processor, task=task, **kwargs)
+
+
+def _locate(task: str, model: str | os.PathLike | None) -> str:
+    """A folder or a name on the Hub; a typing error is neither, and so never reaches the network."""
+    if model is None:
+        return checkpoint(default_model(task))
+    name = os.fspath(model)
+    if name in checkpoints():
+        return checkpoint(name)
+    if Path(name).is_dir():
+        return name
+    if isinstance(model, str) and _HUB_NAME.fullmatch(name):
+        return name
+    raise ValueError(
+        f"Unknown model {name!r}: no embedded checkpoint and no folder. {embedded_names()} Models on "
+        "the Hub are written 'org/name'."
+    )
+
+
+def default_model(task: str) -> str:
+    """Name of the embedded checkpoint that a task takes by default.
+
+    Args:
+        task: As for `pipeline`.
+
+    Raises:
+        ValueError: the task has none in this version.
+    """
+    name = _TASKS[task][2]
+    if name is not None and name in checkpoints():
+        return name
+    reason = "none have been trained yet" if name is None else f"{name} is not embedded"
+    raise ValueError(
+        f"{task} has no default weights in this version: {reason}. Give a model: a folder, or 'org/name' on the Hub."
+    )
+
+
+def _load(
+    task: str,
+    source: str,
+    processor: "BaseImageProcessor | None",
+    dtype: "str | torch.dtype | None",
+    hub: dict[str, Any],
+) -> "tuple[PreTrainedModel, BaseImageProcessor]":
+    from safetensors import SafetensorError
+    from transformers import PreTrainedConfig
+
+    from fahr_hf.models import modeling_fahr_face
+    from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
+    from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
+
+    is_folder = Path(source).is_dir()
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(source, **hub)
+        if config.get("model_type") != FahrFaceConfig.model_type:
+            raise ValueError(f"its model_type is {config.get('model_type')!r}, expected {FahrFaceConfig.model_type!r}")
+        model_class = getattr(modeling_fahr_face, _TASKS[task][1])
+        model = model_class.from_pretrained(source, **({"dtype": dtype} if dtype else {}), **hub)
+        return model, processor or FahrFaceImageProcessor.from_pretrained(source, **hub)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, OSError) and not is_folder:
+            raise
+        raise ValueError(
+            f"{source!r} is not a checkpoint that {task} can use: {error}\nA checkpoint holds config.json, "
+            "model.safetensors and preprocessor_config.json of a FAHR-Face model; save or download it again."
+        ) from error
+
+
+def _processor_of(model: "PreTrainedModel") -> "BaseImageProcessor":
+    """The processor of the checkpoint that a model was loaded from."""
+    from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
+
+    source = getattr(model, "name_or_path", "")
+    if not source:
+        raise ValueError(
+            f"A {type(model).__name__} that was not loaded from a checkpoint does not say how its photos are "
+            "cropped and normalised. Pass image_processor=."
+        )
+    return FahrFaceImageProcessor.from_pretrained(source, revision=getattr(model.config, "_commit_hash", None))
