@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 _COLOUR = (255, 210, 0)
@@ -23,7 +24,11 @@ def annotate(photo: str | os.PathLike, faces: list[dict[str, Any]], out: Path) -
         OSError: the file cannot be written.
     """
     with Image.open(photo) as image:
-        picture = ImageOps.exif_transpose(image).convert("RGB")
+        picture = ImageOps.exif_transpose(image)
+    if picture.mode.startswith("I;16"):
+        # Pillow's own conversion clips at 255 instead of scaling.
+        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+    picture = picture.convert("RGB")
     draw = ImageDraw.Draw(picture)
     for number, face in enumerate(faces, 1):
         box = face["box"]

@@ -95,7 +95,7 @@ def _locate(task: str, model: str | os.PathLike | None) -> str:
     name = os.fspath(model)
     if name in checkpoints():
         return checkpoint(name)
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return name
     if isinstance(model, str) and _HUB_NAME.fullmatch(name):
         return name

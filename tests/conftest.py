@@ -63,6 +63,16 @@ def assert_same_answers(output: torch.Tensor, wanted: torch.Tensor) -> None:
     torch.testing.assert_close(output, wanted, atol=1e-6, rtol=1e-5)
 
 
+@pytest.fixture(autouse=True)
+def no_accelerator_left_behind():
+    """Accelerate keeps one state a process, and refuses other settings in the next test."""
+    yield
+    if "accelerate" in sys.modules:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.fixture(params=ALL_MODELS, ids=lambda model: model.__name__)
 def model(request):
     torch.manual_seed(0)

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from fahr_hf.cli.convert import convert
+from fahr_hf.cli.predict import predict
 
 _program = typer.Typer(
     name="fahr-hf",
@@ -16,6 +17,7 @@ _program = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_program.command()(predict)
 _program.command()(convert)
 
 

@@ -192,10 +192,15 @@ class FahrFaceConfig(PreTrainedConfig):
                 f"whole patches tile the crop; the remainder is {self.image_size % self.patch_size} pixels."
             )
 
-        if self.stem == "convolution" and (self.patch_size < 4 or self.patch_size & (self.patch_size - 1)):
+        if self.stem == "convolution" and (
+            self.patch_size < 4
+            or self.patch_size & (self.patch_size - 1)
+            or self.hidden_size % (self.patch_size // 2)
+        ):
             raise ValueError(
-                f'stem="convolution" halves the image step by step, so patch_size must be a power of two from 4 on, '
-                f"got {self.patch_size}."
+                'stem="convolution" halves the image and doubles the channels step by step, so patch_size must be a '
+                f"power of two from 4 on, and half of it divide hidden_size; got {self.patch_size} and "
+                f"{self.hidden_size}."
             )
 
     def validate_widths(self) -> None:

@@ -150,14 +150,15 @@ class FahrFaceResidualBlock(nn.Module):
 
 
 class FahrFaceConvolutionStem(nn.Sequential):
-    """Image (batch, channels, height, width) to features of stride `patch_size`, (batch, `outputs`, rows, columns).
+    """Image (batch, channels, height, width) to features of stride `patch_size`, (batch, width, rows, columns).
 
-    32 channels after the first halving, twice as many and two residual blocks after each further one.
+    Each halving of the image but the first comes with two residual blocks and twice the channels, up to the width of
+    the encoder.
     """
 
     def __init__(self, config: FahrFaceConfig):
         halvings = config.patch_size.bit_length() - 1
-        widths = [32 * 2**i for i in range(halvings)]
+        widths = [config.hidden_size >> i for i in reversed(range(halvings))]
         layers: list[nn.Module] = [
             nn.Conv2d(config.num_channels, widths[0], kernel_size=3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(widths[0]),
@@ -166,7 +167,6 @@ class FahrFaceConvolutionStem(nn.Sequential):
         for inputs, outputs in pairwise(widths):
             layers += [FahrFaceResidualBlock(inputs, outputs, 2), FahrFaceResidualBlock(outputs, outputs, 1)]
         super().__init__(*layers)
-        self.outputs = widths[-1]
 
 
 class FahrFaceEmbeddings(nn.Module):
@@ -183,7 +183,7 @@ class FahrFaceEmbeddings(nn.Module):
             self.patch_projection = nn.Conv2d(config.num_channels, config.hidden_size, kernel_size=patch, stride=patch)
         else:
             self.stem = FahrFaceConvolutionStem(config)
-            self.patch_projection = nn.Conv2d(self.stem.outputs, config.hidden_size, kernel_size=1)
+            self.patch_projection = nn.Conv2d(config.hidden_size, config.hidden_size, kernel_size=1)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Tokens (batch, 1 + patches, width) of images (batch, channels, height, width)."""
