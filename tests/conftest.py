@@ -73,9 +73,11 @@ def no_accelerator_left_behind():
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
-@pytest.fixture(params=ALL_MODELS, ids=lambda model: model.__name__)
+@pytest.fixture(params=[*ALL_MODELS, "convolution stem"], ids=lambda param: getattr(param, "__name__", param))
 def model(request):
     torch.manual_seed(0)
+    if request.param == "convolution stem":
+        return FahrFaceForAgeEstimation(minute_config(stem="convolution")).eval()
     return request.param(minute_config()).eval()
 
 
