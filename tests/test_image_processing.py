@@ -91,6 +91,12 @@ def test_rows_belong_to_photos_by_image_index(processor, photo):
     assert len(batch["pixel_values"]) == 3
 
 
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("side", [16, 64, 640])
+def test_a_photo_without_contrast_shows_no_face(processor, level, side):
+    assert processor.detect(np.full((side, side, 3), level, np.uint8)) == []
+
+
 def test_no_face_gives_no_rows(processor):
     batch = processor([Image.new("RGB", (300, 200), "grey"), skimage.data.coffee()])
     assert batch["pixel_values"].shape == (0, 3, 112, 112)

@@ -357,7 +357,9 @@ class _Detectors:
         to_full = np.array([width / small_width, height / small_height])
         rows[:, :2] = _rescale_points(rows[:, :2], to_full)
         rows[:, 2:4] *= to_full
-        return rows
+        # On photos without any contrast OpenCV 4 answers with boxes that lie at infinity.
+        centres = rows[:, :2] + rows[:, 2:4] / 2
+        return rows[((centres > 0) & (centres < (width, height))).all(axis=1) & (rows[:, 2:4] > 0).all(axis=1)]
 
     def landmarks(self, rgb: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Place five points in each box: O-Net twice, the second time on the crop made upright by the first.
