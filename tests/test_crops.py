@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import skimage
 from PIL import Image
+from typer.testing import CliRunner
 
 from fahr_hf import FahrFaceImageProcessor
+from fahr_hf.cli.data import data
 from fahr_hf.data import crops as module
 from fahr_hf.data.crops import (
     BORDER,
@@ -164,6 +166,13 @@ def test_an_incomplete_cache_is_not_loaded(interrupted, tmp_path):
         (tmp_path / name).write_bytes((interrupted[0] / name).read_bytes())
     with pytest.raises(FileNotFoundError, match="2 of 5 photos"):
         load_crops(tmp_path)
+
+
+def test_the_command_line_counts_crops_and_reasons(interrupted, source):
+    options = ["crops", str(source), "--out", str(interrupted[0]), "--workers", "1"]
+    result = CliRunner().invoke(data, options, catch_exceptions=False)
+    assert "2 crops, 3 photos without one" in result.output
+    assert "1 x no face" in result.output
 
 
 def crops_of(*images: np.ndarray) -> Crops:

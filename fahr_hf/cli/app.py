@@ -8,7 +8,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from fahr_hf.cli.convert import convert
+from fahr_hf.cli.data import data
 from fahr_hf.cli.predict import predict
+from fahr_hf.cli.train import train
 
 _program = typer.Typer(
     name="fahr-hf",
@@ -18,6 +20,8 @@ _program = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _program.command()(predict)
+_program.add_typer(data, name="data")
+_program.command()(train)
 _program.command()(convert)
 
 

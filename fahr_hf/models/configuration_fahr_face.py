@@ -193,9 +193,7 @@ class FahrFaceConfig(PreTrainedConfig):
             )
 
         if self.stem == "convolution" and (
-            self.patch_size < 4
-            or self.patch_size & (self.patch_size - 1)
-            or self.hidden_size % (self.patch_size // 2)
+            self.patch_size < 4 or self.patch_size & (self.patch_size - 1) or self.hidden_size % (self.patch_size // 2)
         ):
             raise ValueError(
                 'stem="convolution" halves the image and doubles the channels step by step, so patch_size must be a '

@@ -1,0 +1,1 @@
+"""Training: one Accelerate loop, and the recipes that run on it."""

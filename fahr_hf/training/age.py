@@ -1,0 +1,170 @@
+"""The age recipe: aligned crops and true ages in, a `FahrFaceForAgeEstimation` out.
+
+A model with a convolution stem is trained in two runs of the same recipe. `StemForAgeEstimation` trains stem and head
+alone, several times faster than the whole; `with_layers` then puts the transformer layers between them.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from transformers.utils.generic import can_return_tuple
+
+from fahr_hf.data.crops import Crops
+from fahr_hf.metrics import mean_absolute_error
+from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
+from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
+from fahr_hf.models.modeling_fahr_face import FahrFaceAgeOutput, FahrFaceForAgeEstimation, FahrFaceLayer
+from fahr_hf.training.augmentation import augment, fills
+from fahr_hf.training.loop import Recipe
+from fahr_hf.training.randomness import sample_generator
+
+_VALIDATION_BATCH = 128
+
+
+class AgeSamples:
+    """Augmented crops with their ages.
+
+    Args:
+        crops: What to train on; its table has a column `age`, in years.
+        seed: Of the augmentation.
+    """
+
+    def __init__(self, crops: Crops, seed: int):
+        self.crops = crops
+        self.seed = seed
+        self.ages = crops.column("age").astype(np.float32)
+        if not np.isfinite(self.ages).all():
+            raise ValueError(f"{(~np.isfinite(self.ages)).sum()} of {len(crops)} crops have no age; leave them out.")
+        side = crops.images.shape[1]
+        self.frames = crops.corners[~fills(crops.corners, side)]
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
+        """View (side, side, 3) uint8, age in years and index of one sample; `place` is (epoch, index)."""
+        epoch, index = place
+        generator = sample_generator(self.seed, epoch, index)
+        view = augment(self.crops.images[index], self.crops.corners[index], self.frames, generator)
+        return {"view": view, "age": self.ages[index], "index": index}
+
+
+def age_recipe(
+    model: FahrFaceForAgeEstimation,
+    processor: FahrFaceImageProcessor,
+    train: Crops,
+    validation: Mapping[str, Crops],
+    seed: int = 0,
+) -> Recipe:
+    """Age estimation by the model's own loss on augmented crops.
+
+    Args:
+        model: Trained in place.
+        processor: Normalises the crops; those of `train` and `validation` were cut with it.
+        train: Crops with ages, of the part `train` and nothing else.
+        validation: Named sets of crops, of the part `validation`; each gives the figure `mae_<name>`, in years, on
+            crops as the processor cuts them.
+        seed: Of the augmentation.
+
+    Raises:
+        ValueError: crops of a part that may not be used for this, or none.
+    """
+    for crops, part in ((train, "train"), *((crops, "validation") for crops in validation.values())):
+        found = sorted(set(crops.column("part")))
+        if found != [part]:
+            raise ValueError(f"Expected crops of the part {part!r} and no other, got {found or 'none at all'}.")
+
+    def collate(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        return {
+            "pixel_values": torch.from_numpy(processor.normalize_crops(np.stack([s["view"] for s in samples]))),
+            "labels": torch.tensor(np.array([sample["age"] for sample in samples])),
+            "index": torch.tensor([sample["index"] for sample in samples]),
+        }
+
+    def loss(model: torch.nn.Module, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+        del generator
+        return model(pixel_values=batch["pixel_values"], labels=batch["labels"]).loss
+
+    def validate(model: torch.nn.Module) -> dict[str, float]:
+        return {
+            f"mae_{name}": mean_absolute_error(crops.column("age"), predict_ages(model, processor, crops))
+            for name, crops in validation.items()
+        }
+
+    return Recipe(model=model, samples=AgeSamples(train, seed), collate=collate, loss=loss, validate=validate)
+
+
+@torch.inference_mode()
+def predict_ages(model: torch.nn.Module, processor: FahrFaceImageProcessor, crops: Crops) -> np.ndarray:
+    """Predicted ages in years, (n,) float64, of crops as the processor cuts them; the model is in evaluation mode."""
+    device = next(model.parameters()).device
+    ages = []
+    for start in range(0, len(crops), _VALIDATION_BATCH):
+        views = [crops.framed(index) for index in range(start, min(start + _VALIDATION_BATCH, len(crops)))]
+        pixel_values = torch.from_numpy(processor.normalize_crops(np.stack(views))).to(device)
+        ages.append(model(pixel_values=pixel_values).age.double().cpu().numpy())
+    return np.concatenate(ages)
+
+
+@torch.no_grad()
+def start_head(model: FahrFaceForAgeEstimation, ages: np.ndarray) -> None:
+    """Let an untrained head answer with the distribution of `ages` (years, (n,)), so that no step is spent on it.
+
+    Only for `age_output="expectation"`. The distribution is smoothed by the same Gaussian as the targets.
+    """
+    config = model.config
+    years = np.arange(config.min_age, config.max_age + 1)
+    distance = (years[:, None] - np.clip(ages, config.min_age, config.max_age)) / config.age_label_sigma
+    density = np.exp(-0.5 * distance**2).mean(axis=1) + 1e-4
+    model.age_head.bias.copy_(torch.from_numpy(np.log(density / density.sum())))
+
+
+class StemForAgeEstimation(FahrFaceForAgeEstimation):
+    """The age model without its transformer layers: the head reads the average of the stem's tokens.
+
+    It has all the parameters of the whole model, those without use frozen, so its weights are a start for that;
+    `with_layers` makes it.
+    """
+
+    def __init__(self, config: FahrFaceConfig):
+        super().__init__(config)
+        self.backbone.layers.requires_grad_(False)
+        cast(FahrFaceLayer, self.backbone.layers[0]).attention_norm.requires_grad_(True)
+
+    @can_return_tuple
+    def forward(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
+    ) -> FahrFaceAgeOutput:
+        """As `FahrFaceForAgeEstimation.forward`."""
+        del kwargs
+        first = cast(FahrFaceLayer, self.backbone.layers[0])
+        tokens = first.attention_norm(self.backbone.embeddings(pixel_values))
+        logits = self.age_head(self.backbone.norm(tokens.mean(dim=1)))
+        age = self._years(logits)
+        return FahrFaceAgeOutput(
+            loss=None if labels is None else self._loss(logits, age, labels), logits=logits, age=age
+        )
+
+
+@torch.no_grad()
+def with_layers(stem: StemForAgeEstimation, **changes: Any) -> FahrFaceForAgeEstimation:
+    """The whole model, which at first answers nearly as the trained stem alone.
+
+    The first layer's attention begins as the average that the stem's head was trained on: values and output
+    projection are the identity, and new queries and keys attend nearly evenly. All other branches begin at zero.
+
+    Args:
+        stem: Trained.
+        **changes: To its configuration, such as `drop_path_rate`.
+    """
+    model = FahrFaceForAgeEstimation(FahrFaceConfig.from_dict({**stem.config.to_dict(), **changes}))
+    model.load_state_dict(stem.state_dict())
+    layers = cast(list[FahrFaceLayer], list(model.backbone.layers))
+    for layer in layers:
+        layer.attention.out_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    for projection in (layers[0].attention.v_proj, layers[0].attention.out_proj):
+        torch.nn.init.eye_(projection.weight)
+    return model
