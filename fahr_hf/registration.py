@@ -67,13 +67,18 @@ def _register_pipelines(ours: ModuleType) -> None:
     from transformers import AutoModel, AutoModelForImageClassification
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    for task, pipeline_class, auto_class in (
-        ("face-age", ours.FaceAgePipeline, AutoModelForImageClassification),
-        ("face-survival", ours.FaceSurvivalPipeline, AutoModelForImageClassification),
-        ("face-embedding", ours.FaceEmbeddingPipeline, AutoModel),
+    from fahr_hf.embedded import checkpoint
+
+    age = {"model": (checkpoint("fahr-faceage-tiny"), "main")}
+    for task, pipeline_class, auto_class, default in (
+        ("face-age", ours.FaceAgePipeline, AutoModelForImageClassification, age),
+        ("face-survival", ours.FaceSurvivalPipeline, AutoModelForImageClassification, None),
+        ("face-embedding", ours.FaceEmbeddingPipeline, AutoModel, age),
     ):
         if task not in PIPELINE_REGISTRY.supported_tasks:
-            PIPELINE_REGISTRY.register_pipeline(task, pipeline_class=pipeline_class, pt_model=auto_class)
+            PIPELINE_REGISTRY.register_pipeline(
+                task, pipeline_class=pipeline_class, pt_model=auto_class, default=default
+            )
 
 
 _WHEN_IMPORTED: dict[str, Callable[[ModuleType], None]] = {

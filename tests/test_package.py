@@ -45,7 +45,7 @@ def test_code_and_other_peoples_weights_are_licensed_apart(wheel):
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(archive.read(name).decode())
-    assert metadata["License-Expression"] == "Apache-2.0 AND MIT"
+    assert metadata["License-Expression"] == "Apache-2.0 AND MIT AND CC-BY-NC-4.0"
     assert {"LICENSE", "LICENSE-WEIGHTS.md", "fahr_hf/models/DETECTORS.md"} == set(metadata.get_all("License-File"))
 
 

@@ -51,7 +51,7 @@ def app() -> None:
     """
     try:
         _program()
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         _fail("interrupted", code=130)

@@ -290,7 +290,7 @@ def _cut(photo: bytes, processor: FahrFaceImageProcessor) -> dict[str, Any]:
     if not faces:
         return {"reason": "no face"}
     side = processor.size["height"] + 2 * BORDER
-    matrix = similarity(np.array(faces[0]["landmarks"]), processor._target() + BORDER)
+    matrix = similarity(np.array(faces[0]["landmarks"]), processor.target_landmarks() + BORDER)
     height, width = rgb.shape[:2]
     edges = np.array([[0, 0], [width, 0], [width, height], [0, height]]) - 0.5
     corners = edges @ matrix[:, :2].T + matrix[:, 2]

@@ -727,7 +727,7 @@ class FahrFaceImageProcessor(BaseImageProcessor):
             # A face that the draft shows smaller than the crop deserves every pixel that the file has.
             photo = _read(source, self.max_pixels)
             boxes, scores, landmarks = self._find(photo)
-        matrices = [similarity(points, self._target()) for points in landmarks]
+        matrices = [similarity(points, self.target_landmarks()) for points in landmarks]
         crops = [warp(photo.pixels, matrix, self.size["height"]) for matrix in matrices]
         faces = [self._describe(photo, *parts) for parts in zip(boxes, scores, landmarks, matrices, crops, strict=True)]
         order = sorted(range(len(faces)), key=lambda i: -faces[i]["size"])
@@ -746,7 +746,7 @@ class FahrFaceImageProcessor(BaseImageProcessor):
         _require_cv2()
         points = _check_points("landmarks", landmarks)
         photo = _read(_fetch(image), self.max_pixels)
-        return warp(photo.pixels, similarity(photo.from_original(points), self._target()), self.size["height"])
+        return warp(photo.pixels, similarity(photo.from_original(points), self.target_landmarks()), self.size["height"])
 
     def normalize_crops(self, crops: np.ndarray) -> np.ndarray:
         """Crops to model inputs.
@@ -782,15 +782,15 @@ class FahrFaceImageProcessor(BaseImageProcessor):
         landmarks = detectors.landmarks(photo.pixels, boxes) if len(boxes) else np.zeros((0, 5, 2))
         return boxes, scores, landmarks
 
-    def _target(self) -> np.ndarray:
-        """The template in pixels of the crop, drawn towards its centre by the margin."""
+    def target_landmarks(self) -> np.ndarray:
+        """Where `align` puts the five landmarks: the template, (5, 2) in pixels of the crop, with the margin applied."""
         side = self.size["height"]
         points = _rescale_points(np.array(self.template), side / TEMPLATE_SIDE)
         centre = (side - 1) / 2
         return (points - centre) / (1 + self.margin) + centre
 
     def _is_enlarged(self, landmarks: np.ndarray) -> bool:
-        matrix = similarity(landmarks, self._target())
+        matrix = similarity(landmarks, self.target_landmarks())
         return math.hypot(matrix[0, 0], matrix[1, 0]) > 1
 
     def _describe(
@@ -815,7 +815,7 @@ class FahrFaceImageProcessor(BaseImageProcessor):
 
     def _sharpness(self, crop: np.ndarray) -> float:
         # Only between the landmarks: the black that fills a crop beyond the photo's border has a sharp edge.
-        target = self._target().round().astype(int)
+        target = self.target_landmarks().round().astype(int)
         (x0, y0), (x1, y1) = target.min(axis=0), target.max(axis=0) + 1
         grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[y0:y1, x0:x1]
         return float(cv2.Laplacian(grey, cv2.CV_64F).var())

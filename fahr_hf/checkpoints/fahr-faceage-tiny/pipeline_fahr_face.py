@@ -1,0 +1,519 @@
+"""Photos in, one dictionary a face out: age, survival and embedding as transformers pipelines.
+
+What the three share, `FacePipeline`, differs from transformers' own pipelines in three ways: batches are
+filled with faces, across photos, since a photo may hold none or many; among many photos one that cannot be
+read does not end the run; and folders and data sets are accepted as they are.
+
+The file stands alone, so that it also works as remote code inside a checkpoint.
+"""
+
+import dataclasses
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BaseImageProcessor, Pipeline, PreTrainedModel
+
+# Photos as far as a folder is concerned. Formats that Pillow reads only with a plug-in are among them, so
+# that a folder of phone photos answers with errors that say so, and not as if it were empty.
+PHOTO_SUFFIXES = frozenset(
+    (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+)
+NO_FACE = "no face found"
+"""What `FacePipeline.records` says of a photo that was read and shows no face."""
+
+MINIMUM_SURVIVAL_AGE = 25
+"""Predicted age in years from which a survival risk is given; well above 18, because predictions err."""
+
+_BATCH_SIZE = 32
+# Both are ours. The crop has 112 pixels a side, so that below this most of what the model sees is
+# interpolated; and the landmarks, which the crop follows, hold to about 40 degrees.
+_SMALL_FACE = 40
+_LARGE_ROLL = 40
+
+# One dict a face; and why the photo could not be read, if so.
+_Answer = tuple[list[dict[str, Any]], Exception | None]
+
+
+@dataclasses.dataclass
+class _Photo:
+    """A photo on its way through the model: how many faces it has, and the answers so far."""
+
+    expected: int
+    faces: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    error: Exception | None = None
+
+
+def photo_files(folder: str | os.PathLike[str]) -> Iterator[str]:
+    """Paths of the photos in a folder, at any depth and always in the same order.
+
+    A photo is told by its suffix (`PHOTO_SUFFIXES`); names that begin with a dot are left out.
+    """
+    for place, folders, files in os.walk(os.fspath(folder)):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
+                yield str(Path(place, name))
+
+
+class FacePipeline(Pipeline):
+    """What the pipelines share: they answer with one dict a face, the largest face first.
+
+    Every dict holds, beside the answer itself and as `FahrFaceImageProcessor` describes them,
+    `detection_score`, `box` and `landmarks` (all None where the processor has `do_detect=False` and takes
+    photos for crops), and `warning`: None, or a text that says why this answer deserves less trust.
+
+    Args:
+        model: The model; put into evaluation mode.
+        image_processor: The processor of the same checkpoint.
+        **kwargs: `device`, `batch_size` (faces, 32 by default), `num_workers` (threads that read photos and
+            find faces while the model works, 0 by default), and those of `transformers.Pipeline`.
+
+    Raises:
+        ValueError: no image processor, another kind of model, or a model whose head was not in its
+            checkpoint.
+        ImportError: the processor detects faces and OpenCV is not installed.
+        TypeError: an unknown keyword.
+    """
+
+    image_processor: Any
+    _load_processor: Any = False
+    _load_feature_extractor: Any = False
+    _load_tokenizer: Any = False
+    # Were it None, transformers would look for a video processor, and stop at a question about trust.
+    _load_video_processor: Any = False
+    _load_image_processor: Any = True
+
+    # The class of models that a pipeline takes, by name: as remote code, every checkpoint has classes of its own.
+    model_class: str
+
+    def __init__(self, model: PreTrainedModel, image_processor: BaseImageProcessor | None = None, **kwargs: Any):
+        if image_processor is None:
+            raise ValueError(
+                f"{type(self).__name__} needs an image_processor, got None. Pass the one of the "
+                "model's checkpoint: FahrFaceImageProcessor.from_pretrained(checkpoint)."
+            )
+        self._check_model(model)
+        super().__init__(model=model, image_processor=image_processor, **kwargs)
+        self.model.eval()
+        # Among many photos an error is told with its photo; one that all would share has to show itself here.
+        if self.image_processor.do_detect:
+            self.image_processor.detect(np.zeros((64, 64, 3), np.uint8))
+
+    def _check_model(self, model: PreTrainedModel) -> None:
+        if self.model_class not in (parent.__name__ for parent in type(model).__mro__):
+            raise ValueError(
+                f"{type(self).__name__} needs a {self.model_class}, got a {type(model).__name__}. "
+                "Take a checkpoint of that class."
+            )
+        trained = model.config.architectures
+        if trained and self.model_class not in (*trained, "FahrFacePreTrainedModel"):
+            raise ValueError(
+                f"This {self.model_class} comes from a checkpoint of {', '.join(trained)}, so its head is "
+                "new and random. Take a checkpoint of the class itself; if you have trained the head since, "
+                "save the model first."
+            )
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
+        # transformers.pipeline hands this one on although it has made use of it already.
+        unknown = sorted(kwargs.keys() - {"local_files_only"})
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no option {', '.join(unknown)}.")
+        return {}, {}, {}
+
+    def __call__(  # type: ignore[override]
+        self, inputs: Any, *, batch_size: int | None = None, num_workers: int | None = None
+    ) -> Any:
+        """Answer for one photo or for many.
+
+        Args:
+            inputs: One photo: a path, URL, bytes, open binary file, PIL image, numpy array (height, width,
+                3) uint8, torch tensor (3, height, width) uint8, or an undecoded image of `datasets`. Or
+                many: a list or tuple of these, a batch as a 4-dimensional array, a generator or other
+                iterable, a `datasets` column, a `datasets` data set with a column `image`, or a folder with
+                photos at any depth.
+            batch_size: Faces that the model sees at once.
+            num_workers: Threads that read photos and find faces.
+
+        Returns:
+            For one photo a list, one dict a face; `[]` if it shows none. For a list, tuple or array of
+            photos a list of such lists; for whatever may be long, an iterator over them, in order, with few
+            photos in memory. For a folder an iterator over what `records` yields. Among many, a photo that
+            cannot be read is answered by `[{"error": "..."}]`.
+
+        Raises:
+            ValueError: One photo that cannot be read; a folder without photos; a data set without `image`.
+            OSError: One photo that does not exist or cannot be downloaded.
+            TypeError: One photo of a kind that cannot be a photo.
+        """
+        options = {"batch_size": batch_size, "num_workers": num_workers}
+        if isinstance(inputs, str | os.PathLike) and os.path.isdir(inputs):  # noqa: PTH112 - Path raises on long URLs
+            files = photo_files(inputs)
+            first = next(files, None)
+            if first is None:
+                raise ValueError(
+                    f"The folder {os.fspath(inputs)!r} holds no photos, at no depth. A photo is told by its "
+                    f"suffix: {' '.join(sorted(PHOTO_SUFFIXES))}."
+                )
+            return FacePipeline.records(self, chain([first], files), **options)
+        photos = _photos(inputs)
+        if photos is None:
+            faces, error = next(self._answers([inputs], **options))
+            if error is not None:
+                raise error
+            return faces
+        answers = (
+            [{"error": _describe(error)}] if error else faces for faces, error in self._answers(photos, **options)
+        )
+        return list(answers) if isinstance(photos, list | tuple) else answers
+
+    def records(
+        self, photos: Iterable[str], *, batch_size: int | None = None, num_workers: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Answers that say which photo they belong to, for folders and tables.
+
+        Args:
+            photos: Paths or URLs.
+            batch_size: As for calling the pipeline.
+            num_workers: As for calling the pipeline.
+
+        Returns:
+            An iterator over `{"photo", "faces", "error"}`, in order: the path, one dict a face, and None or
+            why there is no face: the photo cannot be read, or shows none (`NO_FACE`).
+        """
+        names: deque[str] = deque()
+
+        def noted() -> Iterator[str]:
+            for photo in photos:
+                names.append(photo)
+                yield photo
+
+        return (
+            {
+                "photo": names.popleft(),
+                "faces": faces,
+                "error": _describe(error) if error else None if faces else NO_FACE,
+            }
+            for faces, error in self._answers(noted(), batch_size, num_workers)
+        )
+
+    def _answers(self, photos: Iterable[Any], batch_size: int | None, num_workers: int | None) -> Iterator[_Answer]:
+        """The faces of each photo, or why it could not be read."""
+        size = _count("batch_size", batch_size, self._batch_size, _BATCH_SIZE, least=1)
+        workers = _count("num_workers", num_workers, self._num_workers, 0, least=0)
+        return self._batched(self._preprocessed(photos, workers), size)
+
+    def _batched(self, photos: Iterable[dict[str, Any] | Exception], size: int) -> Iterator[_Answer]:
+        """The same, of preprocessed photos; batches are filled with faces across photos."""
+        waiting: deque[_Photo] = deque()
+        rows: deque[tuple[_Photo, dict[str, Any]]] = deque()
+
+        def finished(everything: bool = False) -> Iterator[_Answer]:
+            # Photos without a face fill no batch, and would pile up behind one that waits for its batch.
+            everything = everything or len(waiting) >= 8 * size
+            while len(rows) >= size or (everything and rows):
+                batch = [rows.popleft() for _ in range(min(size, len(rows)))]
+                answers = self._run([row for _, row in batch])
+                for (photo, _), answer in zip(batch, answers, strict=True):
+                    photo.faces.append(answer)
+            while waiting and len(waiting[0].faces) == waiting[0].expected:
+                photo = waiting.popleft()
+                yield photo.faces, photo.error
+
+        for result in photos:
+            if isinstance(result, Exception):
+                waiting.append(_Photo(0, error=result))
+            else:
+                waiting.append(_Photo(len(result["faces"])))
+                for i in range(waiting[-1].expected):
+                    rows.append((waiting[-1], {key: value[i : i + 1] for key, value in result.items()}))
+            yield from finished()
+        yield from finished(everything=True)
+
+    def _preprocessed(self, photos: Iterable[Any], workers: int) -> Iterator[dict[str, Any] | Exception]:
+        def attempt(photo: Any) -> dict[str, Any] | Exception:
+            # Decoders fail in more ways than one can list, and none of them may end a run over a folder.
+            try:
+                return self.preprocess(photo)
+            except Exception as error:
+                return error
+
+        if not workers:
+            yield from map(attempt, photos)
+            return
+        # Threads will do, because decoding and detection leave Python's lock alone.
+        with ThreadPoolExecutor(workers) as pool:
+            stream = iter(photos)
+            ahead: deque[Future] = deque(pool.submit(attempt, photo) for photo in islice(stream, 2 * workers))
+            while ahead:
+                yield ahead.popleft().result()
+                ahead.extend(pool.submit(attempt, photo) for photo in islice(stream, 1))
+
+    def _run(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        batch = {key: torch.cat([row[key] for row in rows]) for key in rows[0] if key != "faces"}
+        return self.postprocess(self.forward({**batch, "faces": [row["faces"][0] for row in rows]}))
+
+    def preprocess(self, input_: Any) -> dict[str, Any]:  # type: ignore[override]
+        """One photo as `pixel_values` (faces, 3, height, width) and `faces`, the processor's dicts."""
+        inputs = self.image_processor(_undecoded(input_))
+        pixel_values = inputs["pixel_values"]
+        return {"pixel_values": pixel_values, "faces": inputs.get("faces", [{} for _ in pixel_values])}
+
+    def _answer(self, face: dict[str, Any], *warnings: str, **values: Any) -> dict[str, Any]:
+        return {
+            **values,
+            **{key: face.get(key) for key in ("detection_score", "box", "landmarks")},
+            "warning": "; ".join((*warnings, *_doubts(face))) or None,
+        }
+
+
+class FaceAgePipeline(FacePipeline):
+    """Biological age from faces.
+
+    Beside what `FacePipeline` says, a face has `age`, in years, and `interval`: [low, high] in years, or
+    None as long as the checkpoint is not calibrated.
+
+    Example:
+        >>> age = FaceAgePipeline(model=model, image_processor=processor)  # doctest: +SKIP
+        >>> age("photo.jpg")[0]["age"]  # doctest: +SKIP
+        41.8
+    """
+
+    model_class = "FahrFaceForAgeEstimation"
+
+    def _forward(self, input_tensors: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
+        output = self.model(pixel_values=input_tensors["pixel_values"])
+        return {"age": output.age, "faces": input_tensors["faces"]}
+
+    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:  # type: ignore[override]
+        """One dict a face."""
+        # No checkpoint carries interval tables yet; an interval without them would be made up.
+        return [
+            self._answer(face, age=age, interval=None)
+            for age, face in zip(model_outputs["age"].tolist(), model_outputs["faces"], strict=True)
+        ]
+
+
+class FaceSurvivalPipeline(FacePipeline):
+    """A risk from faces of adults: a number whose order alone has a meaning, and only within its cohort.
+
+    Beside what `FacePipeline` says, a face has `risk` (higher means earlier death), `percentile` (0 to 100
+    within `cohort`), `cohort` (its name), `survival`, and `age` and `interval` of the age pipeline, on
+    which the refusal below rests. As long as the checkpoint is not calibrated, `percentile`, `cohort` and
+    `survival` are None.
+
+    The pipeline answers only where the caller declares adults, and no face whose predicted age is below
+    `MINIMUM_SURVIVAL_AGE`: its `risk` is None and its `warning` begins with `refused_minor`.
+
+    Args:
+        model: As for `FacePipeline`.
+        image_processor: As for `FacePipeline`.
+        age_pipeline: Predicts the ages; its photos are cropped as its own processor wants them.
+        **kwargs: As for `FacePipeline`.
+
+    Raises:
+        ValueError: As for `FacePipeline`; and no age pipeline.
+    """
+
+    model_class = "FahrFaceForSurvival"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor | None = None,
+        age_pipeline: FaceAgePipeline | None = None,
+        **kwargs: Any,
+    ):
+        if age_pipeline is None:
+            raise ValueError(
+                "FaceSurvivalPipeline needs an age_pipeline, got None: it refuses faces whose predicted age "
+                f"is below {MINIMUM_SURVIVAL_AGE} years. Make a pipeline of the task 'face-age' and pass it "
+                "as age_pipeline=."
+            )
+        super().__init__(model=model, image_processor=image_processor, **kwargs)
+        self.age_pipeline = age_pipeline
+
+    def __call__(self, inputs: Any, *, adult: bool = False, **kwargs: Any) -> Any:  # type: ignore[override]
+        """As `FacePipeline`.
+
+        Args:
+            inputs: As for `FacePipeline`.
+            adult: True declares that everybody shown is an adult.
+            **kwargs: As for `FacePipeline`.
+
+        Returns:
+            As `FacePipeline`.
+
+        Raises:
+            ValueError: As for `FacePipeline`; and adults were not declared.
+        """
+        _require_adults(adult)
+        return super().__call__(inputs, **kwargs)
+
+    def records(self, photos: Iterable[str], *, adult: bool = False, **kwargs: Any) -> Iterator[dict[str, Any]]:
+        """As `FacePipeline.records`, of declared adults.
+
+        Args:
+            photos: Paths or URLs.
+            adult: True declares that everybody shown is an adult.
+            **kwargs: As for calling the pipeline.
+
+        Returns:
+            As `FacePipeline.records`.
+
+        Raises:
+            ValueError: adults were not declared.
+        """
+        _require_adults(adult)
+        return super().records(photos, **kwargs)
+
+    def preprocess(self, input_: Any) -> dict[str, Any]:  # type: ignore[override]
+        """As `FacePipeline`; and `age_pixel_values`, the same faces as the age model wants them."""
+        photo = _undecoded(input_)
+        inputs = super().preprocess(photo)
+        ours, its = self.image_processor, self.age_pipeline.image_processor
+        if its.to_dict() == ours.to_dict():
+            return {**inputs, "age_pixel_values": inputs["pixel_values"]}
+        if not ours.do_detect:
+            raise ValueError(
+                "With do_detect=False a photo is one crop, made for one template and margin, and the age "
+                "model's processor has other settings. Give both the same settings, or detect faces."
+            )
+        crops = [its.align(photo, face["landmarks"]) for face in inputs["faces"]]
+        empty = np.zeros((0, its.size["height"], its.size["width"], 3), np.uint8)
+        values = its.normalize_crops(np.stack(crops) if crops else empty)
+        return {**inputs, "age_pixel_values": torch.from_numpy(values)}
+
+    def _forward(self, input_tensors: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
+        output = self.model(pixel_values=input_tensors["pixel_values"])
+        ages = self.age_pipeline.forward({"pixel_values": input_tensors["age_pixel_values"], "faces": []})
+        return {"risk": output.risk, "age": ages["age"], "faces": input_tensors["faces"]}
+
+    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:  # type: ignore[override]
+        """One dict a face."""
+        faces = model_outputs["faces"]
+        ages = self.age_pipeline.postprocess({"age": model_outputs["age"], "faces": faces})
+        answers = []
+        for risk, aged, face in zip(model_outputs["risk"].tolist(), ages, faces, strict=True):
+            # "Not at least", since an age that is no number must not pass either.
+            refused = not aged["age"] >= MINIMUM_SURVIVAL_AGE
+            reason = f"refused_minor: predicted age {aged['age']:.1f}, below {MINIMUM_SURVIVAL_AGE} years"
+            # No checkpoint carries a cohort's tables yet, and a percentile without them would be made up.
+            values = {
+                "risk": None if refused else risk,
+                "percentile": None,
+                "cohort": None,
+                "survival": None,
+                "age": aged["age"],
+                "interval": aged["interval"],
+            }
+            answers.append(self._answer(face, *([reason] if refused else []), **values))
+        return answers
+
+
+class FaceEmbeddingPipeline(FacePipeline):
+    """Vectors from faces, by the backbone of any FAHR-Face model.
+
+    Beside what `FacePipeline` says, a face has `embedding`: float32 (hidden_size,), [CLS] after the final
+    normalisation. An embedding of a face is biometric data; this one is not made to tell persons apart.
+    """
+
+    model_class = "FahrFacePreTrainedModel"
+
+    def _forward(self, input_tensors: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
+        output = self.model.base_model(pixel_values=input_tensors["pixel_values"])
+        return {"embedding": output.pooler_output.float(), "faces": input_tensors["faces"]}
+
+    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:  # type: ignore[override]
+        """One dict a face."""
+        # Copies, since a row would otherwise keep the whole batch in memory.
+        return [
+            self._answer(face, embedding=vector.copy())
+            for vector, face in zip(model_outputs["embedding"].numpy(), model_outputs["faces"], strict=True)
+        ]
+
+
+def _require_adults(adult: bool) -> None:
+    if adult is not True:
+        raise ValueError(
+            f"Survival is refused unless everybody shown is declared an adult, got adult={adult!r}. Pass "
+            f"adult=True if that is so; faces whose predicted age is below {MINIMUM_SURVIVAL_AGE} years are "
+            "refused all the same."
+        )
+
+
+def _doubts(face: dict[str, Any]) -> list[str]:
+    doubts = []
+    if face.get("size", _SMALL_FACE) < _SMALL_FACE:
+        doubts.append(f"small face: {face['size']:.0f} pixels, below {_SMALL_FACE}")
+    if abs(face.get("roll", 0)) > _LARGE_ROLL:
+        doubts.append(f"turned face: {face['roll']:.0f} degrees in the picture plane, beyond {_LARGE_ROLL}")
+    return doubts
+
+
+def _describe(error: Exception) -> str:
+    expected = isinstance(error, ValueError | OSError | TypeError)
+    return str(error) if expected else f"{type(error).__name__}: {error}"
+
+
+def _count(name: str, *values: int | None, least: int) -> int:
+    """The first value that was given."""
+    value = next(value for value in values if value is not None)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} is {value!r}; expected a whole number from {least} on.")
+    return value
+
+
+def _undecoded(photo: Any) -> Any:
+    """A photo that can be read twice; of an image that `datasets` has not decoded its bytes, or else its path."""
+    if hasattr(photo, "read"):
+        return photo.read()
+    if isinstance(photo, dict) and photo.keys() == {"bytes", "path"}:
+        return photo["path"] if photo["bytes"] is None else photo["bytes"]
+    return photo
+
+
+def _photos(inputs: Any) -> Iterable[Any] | None:
+    """Many photos, as something to iterate over; None where the input is one photo."""
+    if isinstance(inputs, dict) and hasattr(inputs, "column_names"):
+        raise ValueError(f"A data set of several splits ({', '.join(inputs)}) is too many; give one of them.")
+    if isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview | dict):
+        return None
+    if hasattr(inputs, "ndim"):
+        return list(inputs) if inputs.ndim == 4 else None
+    if hasattr(inputs, "read"):
+        return None
+    if hasattr(inputs, "cast_column"):
+        return _column(inputs, "image")
+    if hasattr(inputs, "column_name") and hasattr(inputs.source, "cast_column"):
+        return _column(inputs.source, inputs.column_name)
+    if hasattr(inputs, "__iter__"):
+        return inputs
+    if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
+        return (inputs[i] for i in range(len(inputs)))
+    return None
+
+
+def _column(dataset: Any, column: str) -> Iterator[Any]:
+    """A column of a `datasets` data set, its images undecoded: errors of decoding would end the iteration."""
+    names = dataset.column_names
+    if names is not None and column not in names:
+        raise ValueError(
+            f"The data set has no column {column!r}, only {', '.join(names)}. Give the column with the "
+            "photos itself, such as dataset['photo']."
+        )
+    feature: Any = (dataset.features or {}).get(column)
+    if names is not None:
+        dataset = dataset.select_columns(column)
+    if getattr(feature, "decode", False):
+        dataset = dataset.cast_column(column, dataclasses.replace(feature, decode=False))
+    return (row[column] for row in dataset)
+
+
+__all__ = ["FaceAgePipeline", "FaceEmbeddingPipeline", "FacePipeline", "FaceSurvivalPipeline", "photo_files"]

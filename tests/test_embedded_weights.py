@@ -1,0 +1,91 @@
+"""The weights that come with the package: complete, licensed, and answering as on the day they were made."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+import yaml
+from PIL import Image
+
+import fahr_hf
+from fahr_hf import models
+
+REPOSITORY = Path(__file__).parents[1]
+PHOTO = REPOSITORY / "examples/astronaut.jpg"
+AGE = 38.16
+NAMES = fahr_hf.checkpoints()
+
+
+def test_the_first_weights_are_there():
+    assert "fahr-faceage-tiny" in NAMES
+
+
+def test_the_age_of_the_example_is_what_it_was():
+    # Other versions of OpenCV and torch move the crop by a rounding error, and with it the answer.
+    assert fahr_hf.pipeline("face-age")(PHOTO)[0]["age"] == pytest.approx(AGE, abs=0.3)
+
+
+def test_the_readmes_first_command():
+    command = REPOSITORY.joinpath("README.md").read_text().split("```")[1].splitlines()[1].split(" && ")[1].split()
+    assert command[0] == "fahr-hf"
+    program = Path(sys.executable).with_name("fahr-hf")
+    result = subprocess.run([program, *command[1:]], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    age = float(re.search(r"age (\d+\.\d)", result.stdout)[1])
+    assert age == pytest.approx(AGE, abs=0.3)
+    assert "research estimates" in result.stderr
+
+
+def test_transformers_own_pipeline_takes_them_by_default():
+    answers = transformers.pipeline("face-age")(Image.open(PHOTO))
+    assert answers[0]["age"] == pytest.approx(AGE, abs=0.3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_code_and_detectors_inside_are_those_of_the_package(name):
+    # They travel with a copy of the folder. To refresh them, save model (in float16) and processor there again.
+    folder = Path(fahr_hf.checkpoint(name))
+    for file in folder.iterdir():
+        if file.suffix in (".py", ".onnx"):
+            assert file.read_bytes() == Path(models.__file__).with_name(file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy_of_the_folder_answers_without_fahr_hf(name, tmp_path, python_without_fahr_hf):
+    shutil.copytree(fahr_hf.checkpoint(name), tmp_path / name)
+    program = (
+        "import sys, transformers\n"
+        "age = transformers.pipeline('face-age', model=sys.argv[1], trust_remote_code=True)\n"
+        "print(age(sys.argv[2])[0]['age'])"
+    )
+    result = python_without_fahr_hf(program, tmp_path / name, PHOTO)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout.split()[-1]) == pytest.approx(AGE, abs=0.3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_are_stored_in_half_and_answer_in_single_precision(name):
+    from safetensors.torch import load_file
+
+    stored = load_file(Path(fahr_hf.checkpoint(name)) / "model.safetensors")
+    assert {value.dtype for value in stored.values() if value.is_floating_point()} == {torch.float16}
+    assert transformers.AutoModel.from_pretrained(fahr_hf.checkpoint(name)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_states_licence_and_the_ledgers_figures(name):
+    text = Path(fahr_hf.checkpoint(name), "README.md").read_text()
+    _, header, body = text.split("---\n", 2)
+    card = yaml.safe_load(header)
+    assert card["license"] == "cc-by-nc-4.0"
+    assert "[More Information Needed]" not in text
+    ledger = (REPOSITORY / "benchmarks/test_ledger.csv").read_text()
+    for result in card["model-index"][0]["results"]:
+        assert f",{result['metrics'][0]['value']}," in ledger
+        assert f"{result['metrics'][0]['value']:.2f}" in body
+    for section in ("Out of scope", "Limits", "Training", "not medical advice"):
+        assert section in body
