@@ -783,7 +783,7 @@ class FahrFaceImageProcessor(BaseImageProcessor):
         return boxes, scores, landmarks
 
     def target_landmarks(self) -> np.ndarray:
-        """Where `align` puts the five landmarks: the template, (5, 2) in pixels of the crop, with the margin applied."""
+        """Where `align` puts the landmarks, (5, 2) in pixels of the crop: the template with the margin applied."""
         side = self.size["height"]
         points = _rescale_points(np.array(self.template), side / TEMPLATE_SIDE)
         centre = (side - 1) / 2
