@@ -12,12 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-import typer
 from conftest import images, minute_config
 from typer.testing import CliRunner
 
 from fahr_hf import FahrFaceConfig, FahrFaceForAgeEstimation, FahrFaceForPreTraining, FahrFaceImageProcessor
-from fahr_hf.cli.train import train as train_command
+from fahr_hf.cli.train import train as train_program
 from fahr_hf.data.crops import BORDER, Crops
 from fahr_hf.training.age import AgeSamples, StemForAgeEstimation, age_recipe, predict_ages, start_head, with_layers
 from fahr_hf.training.augmentation import augment, fills
@@ -329,9 +328,7 @@ def cache(tmp_path) -> Path:
 
 
 def run_train(*arguments: object):
-    program = typer.Typer()
-    program.command()(train_command)
-    return CliRunner().invoke(program, list(map(str, arguments)))
+    return CliRunner().invoke(train_program, ["age", *map(str, arguments)])
 
 
 def test_the_command_line_trains_a_checkpoint_that_can_be_trained_further(cache, tmp_path):

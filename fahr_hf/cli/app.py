@@ -21,7 +21,7 @@ _program = typer.Typer(
 )
 _program.command()(predict)
 _program.add_typer(data, name="data")
-_program.command()(train)
+_program.add_typer(train, name="train")
 _program.command()(convert)
 
 

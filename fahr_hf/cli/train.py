@@ -1,10 +1,18 @@
-"""`fahr-hf train CROPS... --out FOLDER`."""
+"""`fahr-hf train age CROPS... --out FOLDER`."""
 
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+train = typer.Typer(help="Train models on aligned crops.", no_args_is_help=True)
+
+
+@train.callback()
+def _group() -> None:
+    # With a callback typer keeps the name of the only command.
+    pass
 
 
 class Size(StrEnum):
@@ -15,7 +23,8 @@ class Size(StrEnum):
     base = "base"
 
 
-def train(
+@train.command()
+def age(
     crops: Annotated[list[Path], typer.Argument(help="Folders that `fahr-hf data crops` filled.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; one that was begun is continued.")],
     start: Annotated[
