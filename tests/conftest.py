@@ -82,6 +82,25 @@ def model(request):
 
 
 @pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """The package as it is published."""
+    out = tmp_path_factory.mktemp("dist")
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(out),
+        str(Path(__file__).parents[1]),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
 def python_without_fahr_hf(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess]:
     """Run a program in a virtual environment that has every package of this one except fahr-hf, and no network."""
     folder = tmp_path_factory.mktemp("venv")

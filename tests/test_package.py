@@ -1,24 +1,11 @@
 """What is built and installed: contents, size and licences of the wheel."""
 
-import subprocess
-import sys
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
-import pytest
-
 REPOSITORY = Path(__file__).parents[1]
 MEGABYTE = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(REPOSITORY)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return next(out.glob("*.whl"))
 
 
 def test_the_wheel_stays_small(wheel):
