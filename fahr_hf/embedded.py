@@ -4,9 +4,16 @@ The functions live here and not in that folder, since `fahr_hf.checkpoints` cann
 module at once.
 """
 
+import os
+import re
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("checkpoints")
+
+DEFAULTS = {"face-age": "fahr-faceage-tiny", "face-embedding": "fahr-faceage-tiny"}
+"""The checkpoint that a task takes where none is named."""
+
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def checkpoints() -> list[str]:
@@ -27,11 +34,51 @@ def checkpoint(name: str) -> str:
         >>> AutoModel.from_pretrained(fahr_hf.checkpoint("fahr-faceage-tiny"))  # doctest: +SKIP
     """
     if name not in checkpoints():
-        raise ValueError(f"No checkpoint named {name!r} is embedded. {embedded_names()}")
+        raise ValueError(f"No checkpoint named {name!r} is embedded. {_names()}")
     return str(FOLDER / name)
 
 
-def embedded_names() -> str:
+def default_model(task: str) -> str:
+    """Name of the embedded checkpoint that a task takes by default.
+
+    Args:
+        task: As for `fahr_hf.pipeline`.
+
+    Raises:
+        ValueError: the task has none in this version.
+    """
+    name = DEFAULTS.get(task)
+    if name is not None and name in checkpoints():
+        return name
+    reason = "none have been trained yet" if name is None else f"{name} is not embedded"
+    raise ValueError(
+        f"{task} has no default weights in this version: {reason}. Give a model: a folder, or 'org/name' on the Hub."
+    )
+
+
+def locate(model: str | os.PathLike) -> str:
+    """What `from_pretrained` takes for a model that a user names; a typing error never reaches the network.
+
+    Args:
+        model: An embedded checkpoint, a folder, or `org/name` on the Hub; looked for in this order.
+
+    Raises:
+        ValueError: none of these.
+    """
+    name = os.fspath(model)
+    if name in checkpoints():
+        return checkpoint(name)
+    if name and Path(name).is_dir():
+        return name
+    if isinstance(model, str) and _HUB_NAME.fullmatch(name):
+        return name
+    raise ValueError(
+        f"Unknown model {name!r}: no embedded checkpoint and no folder. {_names()} Models on the Hub are "
+        "written 'org/name'."
+    )
+
+
+def _names() -> str:
     """A sentence for error messages that lists the embedded checkpoints."""
     names = checkpoints()
     return f"Embedded are: {', '.join(names)}." if names else "This version embeds no checkpoint yet."

@@ -4,11 +4,10 @@ It loads our own classes directly and never code from a checkpoint; so it has no
 """
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fahr_hf.embedded import checkpoint, checkpoints, embedded_names
+from fahr_hf.embedded import default_model, locate
 
 if TYPE_CHECKING:
     import torch
@@ -16,13 +15,12 @@ if TYPE_CHECKING:
 
     from fahr_hf.models.pipeline_fahr_face import FacePipeline
 
-# A task's pipeline, the model it loads, and the embedded checkpoint it takes by default.
-_TASKS: dict[str, tuple[str, str, str | None]] = {
-    "face-age": ("FaceAgePipeline", "FahrFaceForAgeEstimation", "fahr-faceage-tiny"),
-    "face-survival": ("FaceSurvivalPipeline", "FahrFaceForSurvival", None),
-    "face-embedding": ("FaceEmbeddingPipeline", "FahrFaceModel", "fahr-faceage-tiny"),
+# A task's pipeline, and the model it loads.
+_TASKS = {
+    "face-age": ("FaceAgePipeline", "FahrFaceForAgeEstimation"),
+    "face-survival": ("FaceSurvivalPipeline", "FahrFaceForSurvival"),
+    "face-embedding": ("FaceEmbeddingPipeline", "FahrFaceModel"),
 }
-_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def pipeline(
@@ -79,48 +77,13 @@ def pipeline(
     kwargs: dict[str, Any] = {"device": device, "batch_size": batch_size, "num_workers": num_workers}
     hub = {"revision": revision, "token": token}
     if model is None or isinstance(model, str | os.PathLike):
-        source = _locate(task, model)
+        source = locate(default_model(task) if model is None else model)
         model, processor = _load(task, source, image_processor, dtype, hub)
     else:
         processor = image_processor or _processor_of(model)
     if task == "face-survival":
         kwargs["age_pipeline"] = pipeline("face-age", age_model, device=device, dtype=dtype)
     return getattr(pipeline_fahr_face, _TASKS[task][0])(model=model, image_processor=processor, task=task, **kwargs)
-
-
-def _locate(task: str, model: str | os.PathLike | None) -> str:
-    """A folder or a name on the Hub; a typing error is neither, and so never reaches the network."""
-    if model is None:
-        return checkpoint(default_model(task))
-    name = os.fspath(model)
-    if name in checkpoints():
-        return checkpoint(name)
-    if name and Path(name).is_dir():
-        return name
-    if isinstance(model, str) and _HUB_NAME.fullmatch(name):
-        return name
-    raise ValueError(
-        f"Unknown model {name!r}: no embedded checkpoint and no folder. {embedded_names()} Models on "
-        "the Hub are written 'org/name'."
-    )
-
-
-def default_model(task: str) -> str:
-    """Name of the embedded checkpoint that a task takes by default.
-
-    Args:
-        task: As for `pipeline`.
-
-    Raises:
-        ValueError: the task has none in this version.
-    """
-    name = _TASKS[task][2]
-    if name is not None and name in checkpoints():
-        return name
-    reason = "none have been trained yet" if name is None else f"{name} is not embedded"
-    raise ValueError(
-        f"{task} has no default weights in this version: {reason}. Give a model: a folder, or 'org/name' on the Hub."
-    )
 
 
 def _load(

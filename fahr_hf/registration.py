@@ -67,15 +67,15 @@ def _register_pipelines(ours: ModuleType) -> None:
     from transformers import AutoModel, AutoModelForImageClassification
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from fahr_hf.embedded import checkpoint
+    from fahr_hf.embedded import DEFAULTS, checkpoint
 
-    age = {"model": (checkpoint("fahr-faceage-tiny"), "main")}
-    for task, pipeline_class, auto_class, default in (
-        ("face-age", ours.FaceAgePipeline, AutoModelForImageClassification, age),
-        ("face-survival", ours.FaceSurvivalPipeline, AutoModelForImageClassification, None),
-        ("face-embedding", ours.FaceEmbeddingPipeline, AutoModel, age),
+    for task, pipeline_class, auto_class in (
+        ("face-age", ours.FaceAgePipeline, AutoModelForImageClassification),
+        ("face-survival", ours.FaceSurvivalPipeline, AutoModelForImageClassification),
+        ("face-embedding", ours.FaceEmbeddingPipeline, AutoModel),
     ):
         if task not in PIPELINE_REGISTRY.supported_tasks:
+            default = {"model": (checkpoint(DEFAULTS[task]), "main")} if task in DEFAULTS else None
             PIPELINE_REGISTRY.register_pipeline(
                 task, pipeline_class=pipeline_class, pt_model=auto_class, default=default
             )

@@ -134,6 +134,11 @@ class TestStrictness:
         ):
             assert line in str(error.value)
 
+    def test_the_error_is_one_that_users_can_mend(self, saved_age):
+        edit_weights(saved_age, lambda weights: weights.pop("age_head.bias"))
+        with pytest.raises(ValueError, match=r"missing: age_head.bias"):
+            FahrFaceForAgeEstimation.from_pretrained(saved_age)
+
     def test_a_config_of_another_checkpoint_is_refused(self, saved_age):
         edit_config(saved_age, age_output="expectation")
         with pytest.raises(RuntimeError, match=r"age_head.weight is \(1, 32\), expected \(101, 32\)"):

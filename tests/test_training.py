@@ -346,3 +346,10 @@ def test_the_command_line_refuses_crops_that_the_model_would_not_see(cache, tmp_
     result = run_train(cache, "--out", tmp_path / "run", "--start", tmp_path / "model")
     assert isinstance(result.exception, ValueError)
     assert "margin = 0.0, and the model's processor has 0.3" in str(result.exception)
+
+
+def test_the_command_line_never_asks_the_network_for_a_typing_error(cache, tmp_path):
+    result = run_train(cache, "--out", tmp_path / "run", "--start", "fahr-faceage-tinny")
+    assert isinstance(result.exception, ValueError)
+    assert "Unknown model 'fahr-faceage-tinny'" in str(result.exception)
+    assert not (tmp_path / "run").exists()

@@ -105,7 +105,8 @@ def _open(task: Task, model: str | None, age_model: str | None) -> "tuple[FacePi
     """The pipeline, and what the table says has made its rows."""
     from transformers.utils import logging
 
-    from fahr_hf.pipelines import default_model, pipeline
+    from fahr_hf.embedded import default_model
+    from fahr_hf.pipelines import pipeline
 
     logging.disable_progress_bar()
     if task is Task.age:

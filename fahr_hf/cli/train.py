@@ -46,7 +46,7 @@ def age(
     import torch
 
     from fahr_hf.data.crops import aligning_options, join, load_crops
-    from fahr_hf.embedded import checkpoint, checkpoints
+    from fahr_hf.embedded import locate
     from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
     from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
     from fahr_hf.models.modeling_fahr_face import FahrFaceForAgeEstimation
@@ -67,7 +67,7 @@ def age(
         model = FahrFaceForAgeEstimation(FahrFaceConfig.from_size(size, age_output="expectation"))
         start_head(model, fit.column("age"))
     else:
-        place = checkpoint(start) if start in checkpoints() else start
+        place = locate(start)
         processor = FahrFaceImageProcessor.from_pretrained(place)
         model = FahrFaceForAgeEstimation.from_pretrained(place)
     for folder in crops:

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from .pipeline_fahr_face import FacePipeline  # noqa: F401
 
 
+class CheckpointError(RuntimeError, ValueError):
+    """Weights that are not those of the model: missing, of another shape, or unknown.
+
+    A RuntimeError as torch raises for such weights, and a ValueError since whoever chose the checkpoint can mend it.
+    """
+
+
 @dataclass
 class FahrFacePreTrainingOutput(ModelOutput):
     """What the masked autoencoder returns.
@@ -390,7 +397,7 @@ class FahrFacePreTrainedModel(PreTrainedModel):
             The model in evaluation mode; with `output_loading_info=True` also the dictionary of keys.
 
         Raises:
-            RuntimeError: the checkpoint's keys are not this model's; the message lists them.
+            CheckpointError: the checkpoint's keys are not this model's; the message lists them.
             ValueError: `new_head` without a head, or `ignore_mismatched_sizes`.
         """
         if new_head and cls.head_name is None:
@@ -435,7 +442,7 @@ class FahrFacePreTrainedModel(PreTrainedModel):
             *(f"unknown: {key}" for key in sorted(unexpected)),
         ]
         if problems:
-            raise RuntimeError(
+            raise CheckpointError(
                 f"The weights of {source} are not those of {type(self).__name__} with its configuration:\n  "
                 + "\n  ".join(problems)
                 + "\nLoading is strict. If a head of your own is to replace the checkpoint's, pass new_head=True; "
@@ -903,6 +910,7 @@ FahrFaceForAgeEstimation.register_for_auto_class("AutoModelForImageClassificatio
 FahrFaceForSurvival.register_for_auto_class("AutoModelForImageClassification")
 
 __all__ = [
+    "CheckpointError",
     "FahrFaceForAgeEstimation",
     "FahrFaceForPreTraining",
     "FahrFaceForSurvival",

@@ -6,7 +6,7 @@ import numpy as np
 from fahr_hf.data.crops import BORDER, blacken
 
 # Mild on purpose: with about twice the movement and light, and blur three times as often, a small network of
-# convolutions needed about twice as many photos to the same training loss.
+# convolutions needed about twice as many photos to the same training loss (at half the learning rate, so only a hint).
 _FLIP = 0.5
 _SCALE = 0.08
 _ROTATION = 4.0
