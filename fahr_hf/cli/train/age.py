@@ -6,14 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-train = typer.Typer(help="Train models on aligned crops.", no_args_is_help=True)
-
-
-@train.callback()
-def _group() -> None:
-    # With a callback typer keeps the name of the only command.
-    pass
-
 
 class Size(StrEnum):
     """Named sizes of a new model."""
@@ -23,7 +15,6 @@ class Size(StrEnum):
     base = "base"
 
 
-@train.command()
 def age(
     crops: Annotated[list[Path], typer.Argument(help="Folders that `fahr-hf data crops` filled.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; one that was begun is continued.")],

@@ -5,16 +5,7 @@ from typing import Annotated
 
 import typer
 
-data = typer.Typer(help="Prepare photos for training.", no_args_is_help=True)
 
-
-@data.callback()
-def _group() -> None:
-    # With a callback typer keeps the name of the only command.
-    pass
-
-
-@data.command()
 def crops(
     files: Annotated[list[Path], typer.Argument(help="All Parquet files of one data set.")],
     out: Annotated[Path, typer.Option(help="Folder for the crops; one that was begun is continued.")],
