@@ -18,10 +18,12 @@ from typer.testing import CliRunner
 from fahr_hf import FahrFaceConfig, FahrFaceForAgeEstimation, FahrFaceForPreTraining, FahrFaceImageProcessor
 from fahr_hf.cli.train import train as train_program
 from fahr_hf.data.crops import BORDER, Crops
-from fahr_hf.training.age import AgeSamples, StemForAgeEstimation, age_recipe, predict_ages, start_head, with_layers
+from fahr_hf.training.age import StemForAgeEstimation, age_recipe, predict_ages, start_head, with_layers
 from fahr_hf.training.augmentation import augment, fills
-from fahr_hf.training.loop import Recipe, Settings, learning_rate, train
+from fahr_hf.training.loop import train
 from fahr_hf.training.randomness import epoch_order, sample_generator, step_randomness
+from fahr_hf.training.recipe import Recipe, Settings, learning_rate
+from fahr_hf.training.samples import CropSamples
 
 SIDE = 32 + 2 * BORDER
 FULL = np.array([[-5, -5], [SIDE + 5, -5], [SIDE + 5, SIDE + 5], [-5, SIDE + 5]], np.float32)
@@ -37,7 +39,7 @@ class TensorInMemory:
     def __getitem__(self, place):
         epoch, index = place
         noise = sample_generator(3, epoch, index).normal(size=(3, 32, 32))
-        return {"pixel_values": images(20)[index] + torch.from_numpy(noise).float(), "index": index}
+        return {"pixel_values": images(20)[index] + torch.from_numpy(noise).float(), "name": f"image {index}"}
 
 
 def masked_autoencoder(at_step=lambda _: None) -> Recipe:
@@ -69,7 +71,7 @@ def kill_myself_at_step_7(count: int) -> None:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    return folder, train(masked_autoencoder(), SETTINGS, folder, checkpoint_every=3)
+    return folder, train(masked_autoencoder(), SETTINGS, folder, checkpoint_steps=3)
 
 
 def assert_same_run(folder: Path, history: list, uninterrupted) -> None:
@@ -91,13 +93,13 @@ def test_resuming_after_kill_9_in_mid_epoch_with_workers_changes_not_one_bit(uni
         "import test_training as t; from pathlib import Path\n"
         "if __name__ == '__main__':\n"
         f"    t.train(t.masked_autoencoder(t.kill_myself_at_step_7), t.SETTINGS, Path({str(tmp_path)!r}), workers=2, "
-        "checkpoint_every=3)"
+        "checkpoint_steps=3)"
     )
     killed = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent, check=False)
     assert killed.returncode == -signal.SIGKILL
     # Step 7 lies in the second epoch of 5 steps; the last whole checkpoint is that of step 6, in its middle.
     assert sorted(path.name for path in tmp_path.glob("checkpoint-*"))[-1] == "checkpoint-000000006"
-    history = train(masked_autoencoder(), SETTINGS, tmp_path, workers=1, checkpoint_every=4)
+    history = train(masked_autoencoder(), SETTINGS, tmp_path, workers=1, checkpoint_steps=4)
     assert_same_run(tmp_path, history, uninterrupted)
 
 
@@ -156,8 +158,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(tmp_path):
         lambda model, batch, generator: recipe.loss(model, batch, generator) * float("nan"),
         recipe.validate,
     )
-    first = ", ".join(map(str, epoch_order(3, 0, 20)[:4]))
-    with pytest.raises(FloatingPointError, match=rf"nan at step 0 of epoch 1, on the samples \[{first}\]"):
+    first = ", ".join(f"image {index}" for index in epoch_order(3, 0, 20)[:4])
+    with pytest.raises(FloatingPointError, match=rf"nan at step 0 of epoch 1, on the samples {first}\."):
         train(broken, SETTINGS, tmp_path)
 
 
@@ -238,7 +240,8 @@ def faces(part: str, count: int = 8) -> Crops:
     """Crops whose brightness tells the age, 20 to 90 years."""
     ages = np.linspace(20, 90, count)
     pixels = np.stack([np.full((SIDE, SIDE, 3), age * 2, np.uint8) for age in ages])
-    table = pa.table({"age": ages, "part": [part] * count})
+    names = [f"{age:.0f}.png" for age in ages]
+    table = pa.table({"age": ages, "part": [part] * count, "source": ["grey"] * count, "photo_id": names})
     return Crops(pixels, np.repeat(FULL[None], count, 0), table, table.slice(0, 0))
 
 
@@ -247,18 +250,26 @@ def minute_stem(**changes) -> StemForAgeEstimation:
     return StemForAgeEstimation(minute_config(stem="convolution", age_output="expectation", **changes))
 
 
-def test_a_sample_is_a_view_with_its_age():
-    sample = AgeSamples(faces("train"), seed=0)[1, 3]
-    assert sample["view"].shape == (32, 32, 3)
-    assert sample["age"] == 50
-    assert sample["index"] == 3
+def test_a_sample_is_a_stored_crop_with_its_name_and_age():
+    sample = CropSamples(faces("train"), ["age"])[1, 3]
+    assert sample["image"].shape == (SIDE, SIDE, 3)
+    assert (sample["name"], sample["age"], sample["epoch"], sample["index"]) == ("grey/50.png", 50, 1, 3)
+
+
+def test_a_batch_holds_views_with_their_ages():
+    recipe = age_recipe(minute_stem(), FahrFaceImageProcessor(size=32), faces("train"), {"some": faces("validation")})
+    batch = recipe.collate([recipe.samples[0, 2], recipe.samples[0, 5]])
+    assert batch["pixel_values"].shape == (2, 3, 32, 32)
+    assert batch["labels"].tolist() == [40, 70]
+    assert batch["name"] == ["grey/40.png", "grey/70.png"]
 
 
 def test_a_missing_age_is_an_error():
     crops = faces("train")
     table = crops.table.set_column(0, "age", pa.array([float("nan")] + [30.0] * 7))
     with pytest.raises(ValueError, match="1 of 8 crops have no age"):
-        AgeSamples(Crops(crops.images, crops.corners, table, crops.rejected), seed=0)
+        broken = Crops(crops.images, crops.corners, table, crops.rejected)
+        age_recipe(minute_stem(), FahrFaceImageProcessor(size=32), broken, {"some": faces("validation")})
 
 
 @pytest.mark.parametrize(("fit", "select"), [("test", "validation"), ("train", "test"), ("train", "train")])

@@ -16,39 +16,12 @@ from fahr_hf.metrics import mean_absolute_error
 from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.modeling_fahr_face import FahrFaceAgeOutput, FahrFaceForAgeEstimation, FahrFaceLayer
-from fahr_hf.training.augmentation import augment, fills
-from fahr_hf.training.loop import Recipe
+from fahr_hf.training.augmentation import augment
 from fahr_hf.training.randomness import sample_generator
+from fahr_hf.training.recipe import Batch, Recipe
+from fahr_hf.training.samples import CropSamples, check_part, frames_of
 
 _VALIDATION_BATCH = 128
-
-
-class AgeSamples:
-    """Augmented crops with their ages.
-
-    Args:
-        crops: What to train on; its table has a column `age`, in years.
-        seed: Of the augmentation.
-    """
-
-    def __init__(self, crops: Crops, seed: int):
-        self.crops = crops
-        self.seed = seed
-        self.ages = crops.column("age").astype(np.float32)
-        if not np.isfinite(self.ages).all():
-            raise ValueError(f"{(~np.isfinite(self.ages)).sum()} of {len(crops)} crops have no age; leave them out.")
-        side = crops.images.shape[1]
-        self.frames = crops.corners[~fills(crops.corners, side)]
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        """View (side, side, 3) uint8, age in years and index of one sample; `place` is (epoch, index)."""
-        epoch, index = place
-        generator = sample_generator(self.seed, epoch, index)
-        view = augment(self.crops.images[index], self.crops.corners[index], self.frames, generator)
-        return {"view": view, "age": self.ages[index], "index": index}
 
 
 def age_recipe(
@@ -63,27 +36,33 @@ def age_recipe(
     Args:
         model: Trained in place.
         processor: Normalises the crops; those of `train` and `validation` were cut with it.
-        train: Crops with ages, of the part `train` and nothing else.
+        train: Crops with ages, of the part `train` and nothing else; see `CropSamples`.
         validation: Named sets of crops, of the part `validation`; each gives the figure `mae_<name>`, in years, on
             crops as the processor cuts them.
         seed: Of the augmentation.
 
     Raises:
-        ValueError: crops of a part that may not be used for this, or none.
+        ValueError: crops of a part that may not be used for this, or none, or crops without an age.
     """
     for crops, part in ((train, "train"), *((crops, "validation") for crops in validation.values())):
-        found = sorted(set(crops.column("part")))
-        if found != [part]:
-            raise ValueError(f"Expected crops of the part {part!r} and no other, got {found or 'none at all'}.")
+        check_part(crops, part)
+    ages = train.column("age").astype(np.float32)
+    if not np.isfinite(ages).all():
+        raise ValueError(f"{(~np.isfinite(ages)).sum()} of {len(train)} crops have no age; leave them out.")
+    frames = frames_of(train)
 
-    def collate(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def view(sample: dict[str, Any]) -> np.ndarray:
+        generator = sample_generator(seed, sample["epoch"], sample["index"])
+        return augment(sample["image"], sample["corners"], frames, generator)
+
+    def collate(samples: list[dict[str, Any]]) -> Batch:
         return {
-            "pixel_values": torch.from_numpy(processor.normalize_crops(np.stack([s["view"] for s in samples]))),
-            "labels": torch.tensor(np.array([sample["age"] for sample in samples])),
-            "index": torch.tensor([sample["index"] for sample in samples]),
+            "pixel_values": torch.from_numpy(processor.normalize_crops(np.stack([view(s) for s in samples]))),
+            "labels": torch.tensor([float(sample["age"]) for sample in samples]),
+            "name": [sample["name"] for sample in samples],
         }
 
-    def loss(model: torch.nn.Module, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+    def loss(model: torch.nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
         del generator
         return model(pixel_values=batch["pixel_values"], labels=batch["labels"]).loss
 
@@ -93,7 +72,7 @@ def age_recipe(
             for name, crops in validation.items()
         }
 
-    return Recipe(model=model, samples=AgeSamples(train, seed), collate=collate, loss=loss, validate=validate)
+    return Recipe(model=model, samples=CropSamples(train, ["age"]), collate=collate, loss=loss, validate=validate)
 
 
 @torch.inference_mode()

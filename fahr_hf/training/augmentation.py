@@ -1,4 +1,4 @@
-"""Mild augmentation of aligned crops, a function of the crop and of the sample's own generator."""
+"""Augmentation of aligned crops: functions of the crop and of the sample's own generator."""
 
 import cv2
 import numpy as np
@@ -15,6 +15,9 @@ _LIGHT = 0.1
 _GREY = 0.05
 _BLUR = 0.05
 _FRAME = 0.75
+# As in He et al. (2022), but from half of the crop's area up instead of a fifth: an aligned face fills its crop.
+_AREA = (0.5, 1.0)
+_ASPECT = (3 / 4, 4 / 3)
 
 
 def augment(image: np.ndarray, corners: np.ndarray, frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -35,15 +38,42 @@ def augment(image: np.ndarray, corners: np.ndarray, frames: np.ndarray, generato
         (side - 2 BORDER, the same, 3) uint8.
     """
     # Light changes before the frame comes, which is always black.
-    image = _relight(image, generator)
-    if generator.random() < _FRAME:
-        if fills(corners[None], len(image))[0] and len(frames):
-            corners = frames[generator.integers(len(frames))]
-        image = blacken(image, corners)
+    image = _framed(_relight(image, generator), corners, frames, generator)
     view = _move(image, generator)
     if generator.random() < _BLUR:
         view = _coarsen(view, generator.uniform(0.3, 0.8))
     return view
+
+
+def random_resized_crop(
+    image: np.ndarray, corners: np.ndarray, frames: np.ndarray, side: int, generator: np.random.Generator
+) -> np.ndarray:
+    """One random view for masked pre-training: a part of the stored crop, resized, and flipped half of the time.
+
+    The part has between half and all of the crop's area, and an aspect ratio between 3:4 and 4:3 (the only
+    augmentation of He et al. 2022; the limits are ours). Black frames come as in `augment`.
+
+    Args:
+        image: (height, width, 3) uint8, with or without spare pixels around the model's own crop.
+        corners: See `augment`.
+        frames: See `augment`.
+        side: Of the view, in pixels.
+        generator: The sample's own.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
+    image = _framed(image, corners, frames, generator)
+    area, aspect = generator.uniform(*_AREA), np.exp(generator.uniform(*np.log(_ASPECT)))
+    share = np.minimum(np.sqrt(area * np.array([aspect, 1 / aspect])), 1)
+    size = share * image.shape[1::-1]
+    start = generator.uniform(0, image.shape[1::-1] - size)
+    scale = side / size
+    # Pixel centres of the part's corners go to those of the view's.
+    matrix = np.column_stack([np.diag(scale), scale * (0.5 - start) - 0.5])
+    if generator.random() < _FLIP:
+        matrix[0] = (0, 0, side - 1) - matrix[0]
+    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def fills(corners: np.ndarray, side: int) -> np.ndarray:
@@ -60,6 +90,14 @@ def fills(corners: np.ndarray, side: int) -> np.ndarray:
         offset = np.array(point) - corners
         inside &= (edges[..., 0] * offset[..., 1] - edges[..., 1] * offset[..., 0] >= 0).all(axis=1)
     return inside
+
+
+def _framed(image: np.ndarray, corners: np.ndarray, frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    if generator.random() >= _FRAME:
+        return image
+    if fills(corners[None], len(image))[0] and len(frames):
+        corners = frames[generator.integers(len(frames))]
+    return blacken(image, corners)
 
 
 def _move(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:

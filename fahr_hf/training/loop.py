@@ -1,114 +1,37 @@
-"""The one training loop, on Accelerate: any recipe, resumable to the bit, at any step, with any number of workers.
+"""The one training loop, on Accelerate: any recipe, resumable to the bit, on one process or on many.
 
 It holds to three rules. Whatever is random belongs to a sample or a step (`randomness`). The learning rate is a
 function of the step (`learning_rate`), so that there is no scheduler whose state could differ. And a checkpoint
-appears under its name only when it is whole, so that a run that was killed finds the last whole one.
+appears under its name only when it is whole (`checkpoints`).
+
+One process, several (`torchrun`), several machines, and a model sharded over them (FSDP 2, by Accelerate's
+configuration) run the same code.
 """
 
-import json
 import math
-import os
-import shutil
-import signal
 import sys
 import time
-import types
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from torch.utils.data import DataLoader, Sampler
+from accelerate.utils import is_tensorboard_available, send_to_device
+from torch.distributed.checkpoint.state_dict import get_model_state_dict
 from tqdm.auto import tqdm
 
 from fahr_hf.models.modeling_fahr_face import FahrFacePreTrainedModel
-from fahr_hf.training.randomness import epoch_order, step_randomness
+from fahr_hf.training.checkpoints import FULL, restore_checkpoint, save_checkpoint
+from fahr_hf.training.interruption import Interruption
+from fahr_hf.training.loading import epoch_batches, load_batches
+from fahr_hf.training.randomness import step_randomness
+from fahr_hf.training.recipe import Batch, Recipe, Settings, Stream, learning_rate
 
-_STATE = "state.pt"
-_HISTORY = "history.json"
 _MODEL = "model"
-
-
-class Samples(Protocol):
-    """What a recipe trains on: a tensor in memory, a crop cache, anything with a length and positions."""
-
-    def __len__(self) -> int:
-        """Number of samples in an epoch."""
-
-    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        """The view of sample `place[1]` in epoch `place[0]`; the same whenever and wherever it is asked for."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is trained, on what, towards what.
-
-    Args:
-        model: Its `parameter_groups` make the optimizer.
-        samples: See `Samples`. Each must hold its `index`, by which a broken one is named.
-        collate: Samples to one batch of tensors.
-        loss: Of (model, batch, generator): a scalar. What it draws at random comes from the generator.
-        validate: Of (model): figures of merit, on nothing but the validation part.
-    """
-
-    model: FahrFacePreTrainedModel
-    samples: Samples
-    collate: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]
-    loss: Callable[[torch.nn.Module, dict[str, torch.Tensor], torch.Generator], torch.Tensor]
-    validate: Callable[[torch.nn.Module], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How long and how fast. All are part of the run: resuming with others is an error.
-
-    Args:
-        epochs: Passes over the samples, at least 1.
-        batch_size: Samples a step and process.
-        learning_rate: The highest, that of the head; see `learning_rate`.
-        layer_decay: Factor from a layer to the one before it.
-        weight_decay: AdamW's, for weight matrices.
-        warmup: Share of all steps in which the learning rate rises.
-        clip: Longest norm of the gradient.
-        seed: Of everything random, at least 0.
-        mixed_precision: `"bf16"` or `"no"`.
-    """
-
-    epochs: int
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    layer_decay: float = 1.0
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    clip: float = 1.0
-    seed: int = 0
-    mixed_precision: str = "bf16"
-
-
-@dataclass
-class _Progress:
-    """Where a run stands: `step` optimizer steps are done; `history` has one entry a finished epoch."""
-
-    step: int
-    history: list[dict[str, float]]
-    loss_sum: float = 0.0
-
-
-def learning_rate(step: int, total: int, settings: Settings) -> float:
-    """Factor on the learning rate, 0 to 1: linear warm-up, then half a cosine down to 0 (Loshchilov & Hutter 2017).
-
-    Args:
-        step: Steps done so far, 0 ... total - 1.
-        total: Steps of the whole run.
-        settings: `warmup` matters.
-    """
-    rising = max(1, round(total * settings.warmup))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+_PICTURES = "pictures"
 
 
 def train(
@@ -116,7 +39,8 @@ def train(
     settings: Settings,
     folder: str | Path,
     workers: int = 0,
-    checkpoint_every: int = 200,
+    checkpoint_steps: int = 1000,
+    checkpoint_minutes: float = 10,
     keep: int = 2,
 ) -> list[dict[str, float]]:
     """Run a recipe to its end, from its last checkpoint if `folder` holds one.
@@ -126,219 +50,218 @@ def train(
     Args:
         recipe: What to train. Its model is trained in place.
         settings: How.
-        folder: Receives checkpoints, `history.json`, and at the end `model`, a Hugging Face checkpoint.
-        workers: Processes that load and augment, beside this one. The result does not depend on it.
-        checkpoint_every: Steps between checkpoints.
+        folder: Receives checkpoints, `history.json`, pictures, TensorBoard logs where that is installed, and at the
+            end `model`, a Hugging Face checkpoint.
+        workers: Processes that load and augment, beside this one. Of samples with positions the result does not
+            depend on it; of a stream the order does.
+        checkpoint_steps: Steps after which a checkpoint is written, at the latest,
+        checkpoint_minutes: and minutes.
         keep: Checkpoints that stay.
 
     Returns:
-        One entry an epoch: `epoch` from 1, `step`, the mean training `loss`, and the figures of `recipe.validate`.
+        One entry an epoch: `epoch` from 1, `step`, the mean training `loss`, the number of `samples` learned from and
+        of those that were `unreadable`, and the figures of `recipe.validate`.
 
     Raises:
         FloatingPointError: the loss is no longer finite; the message names step and samples.
         ValueError: fewer samples than a batch, or the folder holds a run with other settings.
         KeyboardInterrupt: the run was interrupted, and a checkpoint saved.
     """
-    folder = Path(folder)
-    # Without being told, Accelerate takes several processes on CPUs for as many runs of one.
-    accelerator = Accelerator(mixed_precision=settings.mixed_precision, cpu=not torch.accelerator.is_available())
-    groups = recipe.model.parameter_groups(settings.learning_rate, settings.layer_decay, settings.weight_decay)
-    rates = [group["lr"] for group in groups]
-    # Convolutions are faster in this layout, and nothing is slower.
-    recipe.model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
-    model, optimizer = accelerator.prepare(recipe.model, torch.optim.AdamW(groups, fused=True))
-    epoch_steps = len(recipe.samples) // (settings.batch_size * accelerator.num_processes)
-    if epoch_steps == 0:
-        raise ValueError(
-            f"{len(recipe.samples)} samples do not fill one batch of {settings.batch_size} in each of "
-            f"{accelerator.num_processes} processes. Take a smaller batch_size."
+    return _Run(recipe, settings, Path(folder), workers, checkpoint_steps, checkpoint_minutes, keep).to_the_end()
+
+
+class _Run:
+    """One call of `train`, in one of its processes."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        settings: Settings,
+        folder: Path,
+        workers: int,
+        checkpoint_steps: int,
+        checkpoint_minutes: float,
+        keep: int,
+    ):
+        self.recipe, self.settings, self.folder, self.workers, self.keep = recipe, settings, folder, workers, keep
+        self.checkpoint_steps, self.checkpoint_seconds = checkpoint_steps, 60 * checkpoint_minutes
+        self.accelerator = Accelerator(
+            mixed_precision=settings.mixed_precision,
+            # Without being told, Accelerate takes several processes on CPUs for as many runs of one.
+            cpu=not torch.accelerator.is_available(),
+            log_with="tensorboard" if is_tensorboard_available() else None,
+            project_dir=folder,
         )
-    total = epoch_steps * settings.epochs
-    progress = _restore(folder, recipe.model, optimizer, settings)
-    bar = tqdm(
-        total=total,
-        initial=progress.step,
-        unit="step",
-        disable=not accelerator.is_main_process or not sys.stderr.isatty(),
-    )
-    with _Interruption() as interruption, bar:
-        while progress.step < total:
-            epoch, start = divmod(progress.step, epoch_steps)
-            model.train()
-            for batch in _loader(recipe, settings, accelerator, epoch, start, epoch_steps, workers):
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * learning_rate(progress.step, total, settings)
-                with step_randomness(settings.seed, progress.step, accelerator.process_index) as generator:
+        processes = self.accelerator.num_processes
+        self.epoch_steps = epoch_batches(recipe, settings, processes, workers) // settings.accumulation
+        self.total = self.epoch_steps * settings.epochs
+        # Sharding gives the model another class.
+        self.model_class = type(recipe.model)
+        groups = recipe.model.parameter_groups(settings.learning_rate, settings.layer_decay, settings.weight_decay)
+        self.rates = [group["lr"] for group in groups]
+        if not self.accelerator.is_fsdp2:
+            # Convolutions are faster in this layout, and nothing is slower; but it cannot be sharded.
+            recipe.model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), fused=True)
+        self.model, self.optimizer = self.accelerator.prepare(recipe.model, optimizer)
+        self.fixed = {**asdict(settings), "processes": processes}
+        if isinstance(recipe.samples, Stream):
+            self.fixed["workers"] = max(1, workers)
+        self.progress = restore_checkpoint(folder, self.model, self.optimizer.optimizer, self.fixed)
+        self.saved = time.monotonic()
+
+    def to_the_end(self) -> list[dict[str, float]]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.accelerator.init_trackers("logs")
+        bar = tqdm(
+            total=self.total,
+            initial=self.progress.step,
+            unit="step",
+            disable=not self.accelerator.is_main_process or not sys.stderr.isatty(),
+        )
+        with Interruption() as interruption, bar:
+            while self.progress.step < self.total:
+                self._epoch(interruption, bar)
+        model = self._plain_model()
+        if self.accelerator.is_main_process:
+            model.save_pretrained(self.folder / _MODEL)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return self.progress.history
+
+    def _epoch(self, interruption: Interruption, bar: tqdm) -> None:
+        """The epoch, or what is left of it."""
+        progress, begun, before = self.progress, time.monotonic(), self.progress.samples
+        self.model.train()
+        for batches in self._steps():
+            loss = self._step(batches)
+            finished = progress.step % self.epoch_steps == 0
+            bar.update()
+            bar.set_postfix(epoch=math.ceil(progress.step / self.epoch_steps), loss=f"{loss:.3f}")
+            if finished:
+                self._finish_epoch((progress.samples - before) / (time.monotonic() - begun))
+            due = self.accelerator.is_main_process and time.monotonic() - self.saved > self.checkpoint_seconds
+            # All processes must stop, or save, after the same step; those that went on would wait for ever.
+            stop, save = self._sum(interruption.requested, due)
+            if stop or save or finished or progress.step % self.checkpoint_steps == 0:
+                self._save()
+            if stop:
+                raise KeyboardInterrupt
+
+    def _steps(self) -> Iterator[list[Batch]]:
+        """The batches of each step that is left of the epoch."""
+        accumulation = self.settings.accumulation
+        epoch, done = divmod(self.progress.step, self.epoch_steps)
+        batches = load_batches(
+            self.recipe,
+            self.settings,
+            epoch,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+            done * accumulation,
+            self.epoch_steps * accumulation,
+            self.workers,
+            pin=self.accelerator.device.type == "cuda",
+        )
+        while step := list(islice(batches, accumulation)):
+            yield step
+
+    def _step(self, batches: list[Batch]) -> float:
+        accelerator, progress = self.accelerator, self.progress
+        factor = learning_rate(progress.step, self.total, self.settings)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        [samples] = self._sum(sum(len(batch["name"]) for batch in batches))
+        own_loss = 0.0
+        with step_randomness(self.settings.seed, progress.step, accelerator.process_index) as generator:
+            for position, batch in enumerate(batches):
+                # Every sample counts alike, in whichever batch and process; processes average their gradients.
+                share = len(batch["name"]) / samples
+                with self._gradients_exchanged(position == len(batches) - 1):
                     with accelerator.autocast():
-                        loss = recipe.loss(model, batch, generator)
-                    value = loss.item()
-                    if not math.isfinite(value):
-                        raise FloatingPointError(
-                            f"The loss is {value} at step {progress.step} of epoch {epoch + 1}, on the samples "
-                            f"{batch['index'].tolist()}. Look at these, or lower the learning rate."
-                        )
-                    accelerator.backward(loss)
-                accelerator.clip_grad_norm_(model.parameters(), settings.clip)
-                optimizer.step()
-                optimizer.zero_grad()
-                progress.step += 1
-                progress.loss_sum += value
-                bar.update()
-                bar.set_postfix(epoch=epoch + 1, loss=f"{value:.3f}")
-                if _any_process(accelerator, interruption.requested):
-                    _save(folder, accelerator, model, optimizer, progress, settings, keep)
-                    raise KeyboardInterrupt
-                if progress.step % checkpoint_every == 0 and progress.step % epoch_steps:
-                    _save(folder, accelerator, model, optimizer, progress, settings, keep)
-            _finish_epoch(recipe, accelerator, model, progress, epoch_steps)
-            _save(folder, accelerator, model, optimizer, progress, settings, keep)
-    if accelerator.is_main_process:
-        recipe.model.save_pretrained(folder / _MODEL)
-    accelerator.wait_for_everyone()
-    return progress.history
+                        loss = self.recipe.loss(self.model, send_to_device(batch, accelerator.device), generator)
+                    self._check(loss.item(), batch)
+                    own_loss += loss.item() * share
+                    accelerator.backward(loss * share * accelerator.num_processes)
+        accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        mean, unreadable = self._sum(own_loss, self._note_unreadable(batches))
+        progress.step += 1
+        progress.loss_sum += mean
+        progress.samples += round(samples)
+        progress.unreadable += round(unreadable)
+        accelerator.log({"loss": mean, "learning rate": self.settings.learning_rate * factor}, step=progress.step)
+        return mean
 
+    def _gradients_exchanged(self, last: bool) -> AbstractContextManager:
+        """Processes exchange gradients once a step, after its last batch."""
+        return nullcontext() if last else self.accelerator.no_sync(self.model)
 
-class _EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) from a given batch on, so that a loader's workers need to know nothing else."""
+    def _check(self, loss: float, batch: Batch) -> None:
+        if not math.isfinite(loss):
+            epoch, step = divmod(self.progress.step, self.epoch_steps)
+            raise FloatingPointError(
+                f"The loss is {loss} at step {step} of epoch {epoch + 1}, on the samples {', '.join(batch['name'])}. "
+                "Look at these, or lower the learning rate."
+            )
 
-    def __init__(self, order: np.ndarray, epoch: int, batch_size: int, start: int, stop: int):
-        self.batches = [
-            [(epoch, int(index)) for index in order[batch * batch_size : (batch + 1) * batch_size]]
-            for batch in range(start, stop)
-        ]
-        self.batch_size = batch_size
-        self.drop_last = True
+    def _note_unreadable(self, batches: list[Batch]) -> int:
+        names = [name for batch in batches for name in batch.get("unreadable", ())]
+        if names:
+            with (self.folder / f"unreadable-{self.accelerator.process_index}.txt").open("a") as file:
+                file.writelines(f"{name}\n" for name in names)
+        return len(names)
 
-    def __len__(self) -> int:
-        return len(self.batches)
+    def _sum(self, *values: float) -> list[float]:
+        """Each value summed over all processes."""
+        if self.accelerator.num_processes == 1:
+            return list(values)
+        # Doubles are exact for counts, but not every device has them.
+        dtype = torch.float32 if self.accelerator.device.type == "mps" else torch.float64
+        return self.accelerator.reduce(torch.tensor(values, device=self.accelerator.device, dtype=dtype)).tolist()
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.batches)
+    def _finish_epoch(self, samples_per_second: float) -> None:
+        progress = self.progress
+        model = self._plain_model()
+        if self.accelerator.is_main_process:
+            model.eval()
+            epoch = progress.step // self.epoch_steps
+            with torch.inference_mode(), self.accelerator.autocast():
+                figures = self.recipe.validate(model)
+                if self.recipe.draw:
+                    (self.folder / _PICTURES).mkdir(exist_ok=True)
+                    self.recipe.draw(model).save(self.folder / _PICTURES / f"epoch-{epoch:04}.png")
+            entry = {"epoch": epoch, "step": progress.step, "loss": progress.loss_sum / self.epoch_steps}
+            entry |= {"samples": progress.samples, "unreadable": progress.unreadable, **figures}
+            progress.history.append(entry)
+            speed = {"samples_per_second": samples_per_second}
+            self.accelerator.log({**figures, **speed}, step=progress.step)
+            line = "  ".join(f"{name} {value:.6g}" for name, value in (entry | speed).items())
+            tqdm.write(f"{time.strftime('%H:%M:%S')}  {line}", file=sys.stderr)
+        progress.loss_sum, progress.samples, progress.unreadable = 0.0, 0, 0
+        self.model.train()
+        self.accelerator.wait_for_everyone()
 
+    def _plain_model(self) -> FahrFacePreTrainedModel:
+        """The model outside of what `prepare` made of it; of a sharded one a copy, whole on the main process only."""
+        if not self.accelerator.is_fsdp2:
+            return self.recipe.model
+        weights = get_model_state_dict(self.model, options=FULL)
+        plain = self.model_class(self.recipe.model.config)
+        if self.accelerator.is_main_process:
+            plain.load_state_dict(weights)
+        return plain.to(self.accelerator.device)
 
-def _loader(
-    recipe: Recipe,
-    settings: Settings,
-    accelerator: Accelerator,
-    epoch: int,
-    start: int,
-    stop: int,
-    workers: int,
-) -> DataLoader:
-    processes = accelerator.num_processes
-    order = epoch_order(settings.seed, epoch, len(recipe.samples))
-    loader: DataLoader = DataLoader(
-        recipe.samples,  # type: ignore[arg-type]
-        batch_sampler=_EpochBatches(order, epoch, settings.batch_size, start * processes, stop * processes),
-        collate_fn=recipe.collate,
-        num_workers=workers,
-        worker_init_fn=_ignore_interruption,
-        pin_memory=accelerator.device.type == "cuda",
-        # Its own, or starting the workers would draw from the global one.
-        generator=torch.Generator(),
-    )
-    return accelerator.prepare(loader)
-
-
-def _ignore_interruption(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; only the main one may act on it, and it needs its workers still."""
-    del worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-class _Interruption:
-    """Turns Ctrl-C and SIGTERM into a flag; a second one acts at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> "_Interruption":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._request)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _request(self, number: int, frame: types.FrameType | None) -> None:
-        del number, frame
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-
-
-def _any_process(accelerator: Accelerator, requested: bool) -> bool:
-    """Processes must stop after the same step, or those that go on wait for ever."""
-    if accelerator.num_processes == 1:
-        return requested
-    return bool(accelerator.reduce(torch.tensor(float(requested), device=accelerator.device)) > 0)
-
-
-def _finish_epoch(
-    recipe: Recipe, accelerator: Accelerator, model: torch.nn.Module, progress: _Progress, epoch_steps: int
-) -> None:
-    model.eval()
-    with torch.inference_mode(), accelerator.autocast():
-        figures = recipe.validate(model)
-    epoch = progress.step // epoch_steps
-    entry = {"epoch": epoch, "step": progress.step, "loss": progress.loss_sum / epoch_steps, **figures}
-    progress.history.append(entry)
-    progress.loss_sum = 0.0
-    if accelerator.is_main_process:
-        line = "  ".join(f"{name} {value:.6g}" for name, value in entry.items())
-        tqdm.write(f"{time.strftime('%H:%M:%S')}  {line}", file=sys.stderr)
-
-
-def _save(
-    folder: Path,
-    accelerator: Accelerator,
-    model: torch.nn.Module,
-    optimizer: Any,
-    progress: _Progress,
-    settings: Settings,
-    keep: int,
-) -> None:
-    if accelerator.is_main_process:
-        state = {
-            "model": accelerator.unwrap_model(model).state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "progress": asdict(progress),
-            "settings": asdict(settings),
-        }
-        name = f"checkpoint-{progress.step:09}"
-        partial = folder / f".{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        with (partial / _STATE).open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.rmtree(folder / name, ignore_errors=True)
-        partial.rename(folder / name)
-        for old in _checkpoints(folder)[:-keep]:
-            shutil.rmtree(old)
-        (folder / _HISTORY).write_text(json.dumps(progress.history, indent=1) + "\n")
-    accelerator.wait_for_everyone()
-
-
-def _checkpoints(folder: Path) -> Sequence[Path]:
-    return sorted(folder.glob("checkpoint-*"))
-
-
-def _restore(folder: Path, model: torch.nn.Module, optimizer: Any, settings: Settings) -> _Progress:
-    found = _checkpoints(folder)
-    if not found:
-        return _Progress(step=0, history=[])
-    state = torch.load(found[-1] / _STATE, map_location="cpu", weights_only=True)
-    begun = state["settings"]
-    changed = [
-        f"{name}: {begun[name]}, now {value}" for name, value in asdict(settings).items() if begun[name] != value
-    ]
-    if changed:
-        raise ValueError(f"{folder} holds a run with other settings ({'; '.join(changed)}). Take a new folder.")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return _Progress(**state["progress"])
+    def _save(self) -> None:
+        save_checkpoint(
+            self.folder,
+            self.model,
+            self.optimizer.optimizer,
+            self.progress,
+            self.fixed,
+            self.accelerator.is_main_process,
+            self.keep,
+        )
+        self.accelerator.wait_for_everyone()
+        self.saved = time.monotonic()

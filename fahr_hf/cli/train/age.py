@@ -42,12 +42,13 @@ def age(
     from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
     from fahr_hf.models.modeling_fahr_face import FahrFaceForAgeEstimation
     from fahr_hf.training.age import age_recipe, start_head
-    from fahr_hf.training.loop import Settings
     from fahr_hf.training.loop import train as run
+    from fahr_hf.training.recipe import Settings
 
     caches = [load_crops(folder) for folder in crops]
     parts = [cache.column("part") for cache in caches]
-    fit = join([cache.select(part == "train") for cache, part in zip(caches, parts, strict=True)], ["age", "part"])
+    columns = ["source", "photo_id", "age", "part"]
+    fit = join([cache.select(part == "train") for cache, part in zip(caches, parts, strict=True)], columns)
     validation = {
         folder.name: cache.select(part == "validation")
         for folder, cache, part in zip(crops, caches, parts, strict=True)
@@ -63,7 +64,9 @@ def age(
         model = FahrFaceForAgeEstimation.from_pretrained(place)
     for folder in crops:
         _check_alignment(folder, aligning_options(folder), processor.to_dict())
-    settings = Settings(epochs, batch_size, learning_rate, layer_decay, seed=seed)
+    settings = Settings(
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, layer_decay=layer_decay, seed=seed
+    )
     run(age_recipe(model, processor, fit, validation, seed), settings, out, workers)
     processor.save_pretrained(out / "model")
     typer.echo(f"{out / 'model'}: a FahrFaceForAgeEstimation, trained on {len(fit)} photos")

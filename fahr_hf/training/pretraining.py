@@ -1,0 +1,146 @@
+"""The pre-training recipe: a masked autoencoder (He et al. 2022) on aligned crops, without any label.
+
+The paper pre-trains its backbone so, on 42 million photos; its mask ratio, decoder, batch, rates and augmentation are
+not published, and those here are He et al.'s where nothing else is said.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fahr_hf.data.crops import Crops
+from fahr_hf.metrics import mean_absolute_error
+from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
+from fahr_hf.models.modeling_fahr_face import FahrFaceForPreTraining
+from fahr_hf.training.augmentation import random_resized_crop
+from fahr_hf.training.probe import probe_ages
+from fahr_hf.training.randomness import sample_generator
+from fahr_hf.training.recipe import Batch, Recipe, Samples, Settings, Stream
+from fahr_hf.training.reconstructions import draw_reconstructions
+from fahr_hf.training.samples import check_part
+
+_VALIDATION_BATCH = 128
+# As many as tell whether the features improve; all of a large set would cost more than they tell.
+_PROBED = 2000
+_FEWEST_PROBED = 100
+_DRAWN = 8
+# He et al. (2022), appendix A.1: for 256 images a step.
+_BASE_RATE, _BASE_BATCH = 1.5e-4, 256
+
+
+def pretraining_settings(
+    epochs: int,
+    batch_size: int,
+    accumulation: int = 1,
+    processes: int = 1,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    mixed_precision: str = "bf16",
+) -> Settings:
+    """He et al.'s schedule (2022, appendix A.1): AdamW with a second moment of .95, warm-up, half a cosine.
+
+    Args:
+        epochs: Passes over the samples; He et al. take 800 to 1,600.
+        batch_size: Samples that a process takes through the model at once.
+        accumulation: Such batches a step.
+        processes: Which share a step.
+        learning_rate: The highest; if not given, He et al.'s 1.5e-4 for each 256 samples of a step.
+        seed: Of everything random.
+        mixed_precision: `"bf16"` or `"no"`.
+    """
+    step = batch_size * accumulation * processes
+    return Settings(
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulation=accumulation,
+        learning_rate=learning_rate or _BASE_RATE * step / _BASE_BATCH,
+        weight_decay=0.05,
+        beta2=0.95,
+        warmup=0.05,
+        seed=seed,
+        mixed_precision=mixed_precision,
+    )
+
+
+def pretraining_recipe(
+    model: FahrFaceForPreTraining,
+    processor: FahrFaceImageProcessor,
+    samples: Samples | Stream,
+    frames: np.ndarray,
+    validation: Crops,
+    seed: int = 0,
+) -> Recipe:
+    """Masked pre-training; what is hidden in a view belongs to the sample, as its augmentation does.
+
+    Args:
+        model: Trained in place.
+        processor: Normalises the crops; they were cut with it.
+        samples: `CropSamples` or a `CropStream` of the part `train`.
+        frames: See `augment`.
+        validation: Crops of the part `validation`, for the figures: `validation_loss`, the loss on crops as the
+            processor cuts them; and where at least a hundred have an age, `probe_mae` (years) and `probe_r` of a
+            linear probe on frozen [CLS] features (see `probe_ages`).
+        seed: Of augmentation and masks.
+
+    Raises:
+        ValueError: validation crops of another part.
+    """
+    check_part(validation, "validation")
+    patches, side = model.config.num_patches, model.config.image_size
+    shown = validation.select(np.linspace(0, len(validation) - 1, min(_PROBED, len(validation))).round().astype(int))
+
+    def collate(samples: list[dict[str, Any]]) -> Batch:
+        generators = [sample_generator(seed, sample["epoch"], sample["index"]) for sample in samples]
+        views = [
+            random_resized_crop(sample["image"], sample["corners"], frames, side, generator)
+            for sample, generator in zip(samples, generators, strict=True)
+        ]
+        return {
+            "pixel_values": torch.from_numpy(processor.normalize_crops(np.stack(views))),
+            "noise": torch.from_numpy(np.stack([generator.random(patches, np.float32) for generator in generators])),
+            "name": [sample["name"] for sample in samples],
+        }
+
+    def loss(model: torch.nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        del generator
+        return model(pixel_values=batch["pixel_values"], noise=batch["noise"]).loss
+
+    def validate(model: Any) -> dict[str, float]:
+        losses, features = [], []
+        for pixel_values, noise in _validation_batches(model, processor, shown):
+            losses += [model(pixel_values=pixel_values, noise=noise).loss.item()] * len(pixel_values)
+            features.append(model.backbone(pixel_values).pooler_output.float().cpu().numpy())
+        return {"validation_loss": float(np.mean(losses)), **_probe(np.concatenate(features), shown)}
+
+    def draw(model: Any) -> Image.Image:
+        pixel_values, noise = next(_validation_batches(model, processor, shown))
+        return draw_reconstructions(model, processor, pixel_values[:_DRAWN], noise[:_DRAWN])
+
+    return Recipe(model=model, samples=samples, collate=collate, loss=loss, validate=validate, draw=draw)
+
+
+def _validation_batches(
+    model: FahrFaceForPreTraining, processor: FahrFaceImageProcessor, crops: Crops
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Pixel values and mask noise, the same in every epoch."""
+    device = next(model.parameters()).device
+    noise = torch.from_numpy(np.random.default_rng(0).random((len(crops), model.config.num_patches), np.float32))
+    for start in range(0, len(crops), _VALIDATION_BATCH):
+        stop = min(start + _VALIDATION_BATCH, len(crops))
+        views = np.stack([crops.framed(index) for index in range(start, stop)])
+        yield torch.from_numpy(processor.normalize_crops(views)).to(device), noise[start:stop].to(device)
+
+
+def _probe(features: np.ndarray, crops: Crops) -> dict[str, float]:
+    ages = crops.column("age").astype(float)
+    known = np.isfinite(ages)
+    if known.sum() < _FEWEST_PROBED:
+        return {}
+    predicted = probe_ages(features[known], ages[known])
+    return {
+        "probe_mae": mean_absolute_error(ages[known], predicted),
+        "probe_r": float(np.corrcoef(ages[known], predicted)[0, 1]),
+    }

@@ -1,0 +1,108 @@
+"""What a run consists of: a recipe (what is trained, on what, towards what) and settings (how long, how fast)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from PIL import Image
+from torch.utils.data import IterableDataset
+
+from fahr_hf.models.modeling_fahr_face import FahrFacePreTrainedModel
+
+Batch = dict[str, Any]
+
+
+class Samples(Protocol):
+    """Samples with positions: a tensor in memory, crops in memory."""
+
+    def __len__(self) -> int:
+        """Number of samples in an epoch."""
+
+    def __getitem__(self, place: tuple[int, int]) -> Any:
+        """Sample `place[1]` in epoch `place[0]`; the same whenever and wherever it is asked for."""
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Samples that can only be read in order, such as shards larger than memory; see `fahr_hf.data.streams`."""
+
+    def __len__(self) -> int:
+        """Number of samples in an epoch."""
+
+    def steps(self, batch_size: int, processes: int, workers: int) -> int:
+        """Batches in an epoch for each of `processes`, the same for all."""
+
+    def batches(
+        self, epoch: int, *, batch_size: int, process: int, processes: int, workers: int, start: int
+    ) -> IterableDataset:
+        """Lists of samples of one epoch for one process, from batch `start` on."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained, on what, towards what.
+
+    Args:
+        model: Its `parameter_groups` make the optimizer.
+        samples: See `Samples` and `Stream`.
+        collate: Samples to one batch: tensors, `name`, by which a broken sample is named, one text a sample, and
+            where samples could not be read, `unreadable`, their names.
+        loss: Of (model, batch, generator): a scalar, the mean over the batch's samples. What it draws at random comes
+            from the generator.
+        validate: Of (model): figures of merit, on nothing but the validation part.
+        draw: Of (model): a picture of what it has learned, kept for every epoch.
+    """
+
+    model: FahrFacePreTrainedModel
+    samples: Samples | Stream
+    collate: Callable[[list[Any]], Batch]
+    loss: Callable[[torch.nn.Module, Batch, torch.Generator], torch.Tensor]
+    validate: Callable[[torch.nn.Module], dict[str, float]]
+    draw: Callable[[torch.nn.Module], Image.Image] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how fast. All are part of the run: resuming with others is an error.
+
+    Args:
+        epochs: Passes over the samples, at least 1.
+        batch_size: Samples that a process takes through the model at once.
+        accumulation: Such batches a step; the step is that of one large batch.
+        learning_rate: The highest, that of the head; see `learning_rate`.
+        layer_decay: Factor from a layer to the one before it.
+        weight_decay: AdamW's, for weight matrices.
+        beta2: AdamW's decay of the second moment.
+        warmup: Share of all steps in which the learning rate rises.
+        clip: Longest norm of the gradient.
+        seed: Of everything random, at least 0.
+        mixed_precision: `"bf16"` or `"no"`.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    accumulation: int = 1
+    learning_rate: float = 1e-3
+    layer_decay: float = 1.0
+    weight_decay: float = 0.05
+    beta2: float = 0.999
+    warmup: float = 0.05
+    clip: float = 1.0
+    seed: int = 0
+    mixed_precision: str = "bf16"
+
+
+def learning_rate(step: int, total: int, settings: Settings) -> float:
+    """Factor on the learning rate, 0 to 1: linear warm-up, then half a cosine down to 0 (Loshchilov & Hutter 2017).
+
+    Args:
+        step: Steps done so far, 0 ... total - 1.
+        total: Steps of the whole run.
+        settings: `warmup` matters.
+    """
+    rising = max(1, round(total * settings.warmup))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
