@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fahr_hf.data.splits import assign_parts, is_test, stable_fraction, subject_split
+from fahr_hf.data.splits import assign_parts, is_test, part_of, stable_fraction, subject_split
 
 SHARED = Path(os.environ.get("FAHR_HF_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_photos = pytest.mark.skipif(not SHARED.is_dir(), reason="the photos are not beside the repository")
@@ -68,6 +68,51 @@ def test_tests_stay_tests():
     assert is_test("test")
     assert is_test("test_faceage")
     assert not any(is_test(part) for part in ("train", "validation", "calibration", "testing"))
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_photo_by_photo_the_parts_are_the_same(given):
+    keys = [str(i) for i in range(300)]
+    splits = [["train", "validation" if given else "train", "test", "test_faceage"][i % 4] for i in range(300)]
+    assert [part_of(key, split, given) for key, split in zip(keys, splits, strict=True)] == assign_parts(splits, keys)
+
+
+def test_without_splits_the_hash_holds_out_a_tenth_thrice():
+    keys = [str(i) for i in range(10_000)]
+    parts = [part_of(key, None, validation_given=False) for key in keys]
+    # Binomial with a standard deviation of 30, as above.
+    counts = Counter(parts)
+    assert all(abs(counts[part] - 1000) < 150 for part in ("test", "validation", "calibration"))
+    # What would be held out if all were `train` is held out here too.
+    for part, other in zip(parts, assign_parts(["train"] * len(keys), keys), strict=True):
+        assert part == other or (part, other) == ("test", "train")
+
+
+def test_the_parts_of_keys_never_change():
+    # Written down on the first day, as above.
+    assert [part_of(str(i), None, validation_given=False) for i in range(16)] == [
+        "train",
+        "test",
+        "validation",
+        "validation",
+        "train",
+        "validation",
+        "calibration",
+        "train",
+        "validation",
+        "validation",
+        "train",
+        "train",
+        "train",
+        "test",
+        "train",
+        "calibration",
+    ]
+
+
+def test_an_unknown_split_has_no_part():
+    with pytest.raises(ValueError, match="Unknown split 'dev' of 'a'"):
+        part_of("a", "dev", validation_given=False)
 
 
 @pytest.mark.parametrize(

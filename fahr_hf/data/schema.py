@@ -43,7 +43,8 @@ class Photo:
 
     Args:
         image: The file, or its encoded bytes.
-        photo_id: Unique within the data set, and the same on every machine: the path within it, as a rule.
+        photo_id: Unique within the data set, and the same on every machine: the path within it, as a rule, with `#`
+            and the box behind it where several faces of the photo are labelled.
         subject_id: Identifier of the person; None where no identities exist.
         age: Years.
         sex: `"female"` or `"male"`.
@@ -67,4 +68,4 @@ class Photo:
     @property
     def key(self) -> str:
         """What decides the part: the person, or the photo where no identities exist."""
-        return self.photo_id if self.subject_id is None else self.subject_id
+        return self.photo_id.partition("#")[0] if self.subject_id is None else self.subject_id

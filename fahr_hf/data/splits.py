@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 
 CALIBRATION_SHARE = 0.1
 VALIDATION_SHARE = 0.1
+TEST_SHARE = 0.1
 
 # Part of the hash. Changing it would move photos between parts, and make every published figure doubtful.
 _SALT = "fahr-hf split 1"
@@ -82,6 +83,29 @@ def assign_parts(splits: Sequence[str], keys: Iterable[str]) -> list[str]:
             raise ValueError(f"{key!r} is in the splits {seen[key]!r} and {split!r}; a person belongs to one.")
     cut_validation = "validation" not in seen.values()
     return [_part(split, key, cut_validation) for split, key in zip(splits, keys, strict=True)]
+
+
+def part_of(key: str, split: str | None, validation_given: bool) -> str:
+    """The part of one photo, for data sets that are not handed over whole.
+
+    Where the data set has no splits the hash decides all of it: a tenth of the keys each is `calibration`,
+    `validation` and `test`, and the first two are those that `assign_parts` would cut from `train`.
+
+    Args:
+        key: The person's identifier, or the photo's where no identities exist.
+        split: The data set's binding split, None where it has none.
+        validation_given: Whether any photo of the data set has the split `"validation"`.
+
+    Raises:
+        ValueError: an unknown split.
+    """
+    if split is None:
+        held_out = CALIBRATION_SHARE + VALIDATION_SHARE
+        in_test = held_out <= stable_fraction(key) < held_out + TEST_SHARE
+        return "test" if in_test else _part("train", key, cut_validation=True)
+    if split not in ("train", "validation") and not is_test(split):
+        raise ValueError(f"Unknown split {split!r} of {key!r}; expected train, validation, test or test_...")
+    return _part(split, key, cut_validation=not validation_given)
 
 
 def _part(split: str, key: str, cut_validation: bool) -> str:
