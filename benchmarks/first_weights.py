@@ -1,12 +1,13 @@
 """The first weights, from data to ledger: `tiny` with a convolution stem, for age, on a CPU.
 
-    python benchmarks/first_weights.py crops    --data DATA --work WORK
+    python benchmarks/first_weights.py crops    --data SETS --work WORK
     python benchmarks/first_weights.py stem     --work WORK
     python benchmarks/first_weights.py layers   --work WORK
     python benchmarks/first_weights.py export   --work WORK
-    python benchmarks/first_weights.py evaluate --work WORK --data DATA
+    python benchmarks/first_weights.py evaluate --work WORK --data SETS
 
-`DATA` holds the Parquet files of UTKFace and of public_figures, and FaceAge's predictions; `WORK` receives everything.
+`SETS` holds the data sets `utkface` and `public_figures`, as `fahr-hf data build` makes them, and FaceAge's predictions
+in `utkface_faceage_predictions.csv`; `WORK` receives everything.
 Each step goes on where an earlier run of it stopped. `stem` and `layers` were run on two processes of one thread
 each, which is part of the batch size:
 
@@ -23,25 +24,24 @@ import io
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from fahr_hf.data.crops import Crops, cut_crops, difference_hash, hash_distance, join, load_crops
+from fahr_hf.data.crops import Crops, join, load_crops
+from fahr_hf.data.cutting import cut_crops
+from fahr_hf.data.duplicates import mark_duplicates
 from fahr_hf.data.ledger import record_test_score
 from fahr_hf.metrics import bootstrap_interval, mean_absolute_error
 from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.modeling_fahr_face import FahrFaceForAgeEstimation
 from fahr_hf.training.age import StemForAgeEstimation, age_recipe, predict_ages, start_head, with_layers
-from fahr_hf.training.loop import Settings, train
+from fahr_hf.training.loop import train
+from fahr_hf.training.recipe import Settings
 
 NAME = "fahr-faceage-tiny"
-KEYS = {"utkface": "id", "public_figures": "subject_id"}
-# Of the 256 bits of a crop's hash. Pairs up to here are mostly the same picture; beyond it they no longer are.
-NEAR = 28
+SETS = ("utkface", "public_figures")
 
 STEM = Settings(epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=0.05, seed=1)
 LAYERS = Settings(epochs=4, batch_size=32, learning_rate=6e-4, layer_decay=0.9, weight_decay=0.05, seed=2)
@@ -49,36 +49,37 @@ LAYERS = Settings(epochs=4, batch_size=32, learning_rate=6e-4, layer_decay=0.9, 
 
 def cut(data: Path, work: Path) -> None:
     """Step `crops`."""
-    for name, key in KEYS.items():
-        for done in cut_crops(sorted(data.glob(f"{name}*.parquet")), work / "crops" / name, key):
-            print(f"{name}: {done} photos", end="\r", flush=True)
+    folders = [work / "crops" / name for name in SETS]
+    for name, folder in zip(SETS, folders, strict=True):
+        for done, total in cut_crops(data / name, folder):
+            print(f"{name}: {done} of {total} photos", end="\r", flush=True)
         print()
+    for name, counts in zip(SETS, mark_duplicates(folders), strict=True):
+        print(f"{name}: nearly equal photos left out: {dict(counts)}")
 
 
 def material(work: Path) -> tuple[Crops, dict[str, Crops]]:
     """Crops to fit on, and named crops of the validation parts."""
-    sources = [load_crops(work / "crops" / name) for name in KEYS]
-    hashes = [difference_hash(source) for source in sources]
-    parts = [source.column("part") for source in sources]
-    held_out = np.concatenate([own[part != "train"] for own, part in zip(hashes, parts, strict=True)])
-    utkface, figures = sources
-    # A photo taken in the year of death may be any number of months before it, or a picture of illness.
-    adults = (figures.column("age") >= 18) & (figures.column("photo_year") < figures.column("death_year"))
-    usable = [parts[0] == "train", (parts[1] == "train") & adults]
-    kept = []
-    for name, source, fit, own in zip(KEYS, sources, usable, hashes, strict=True):
-        positions = np.flatnonzero(fit)
-        near = hash_distance(own[positions], held_out) <= NEAR
-        print(f"{name}: {len(positions)} to fit on, less {near.sum()} that nearly equal held-out photos")
-        kept.append(source.select(positions[~near]))
-    held, minors = parts[0] == "validation", utkface.column("age") < 18
+    fit = [_utkface(work, "train"), _figures(work, "train")]
+    held, figures = _utkface(work, "validation"), _figures(work, "validation")
     validation = {
-        "utkface_adults": utkface.select(held & ~minors),
-        "utkface_minors": utkface.select(held & minors),
+        "utkface_adults": held.select(held.column("age") >= 18),
+        "utkface_minors": held.select(held.column("age") < 18),
         # A third of them is enough to watch.
-        "public_figures": figures.select(np.flatnonzero((parts[1] == "validation") & adults)[::3]),
+        "public_figures": figures.select(np.arange(0, len(figures), 3)),
     }
-    return join(kept, ["age", "part"]), validation
+    return join(fit, ["source", "photo_id", "age", "part"]), validation
+
+
+def _utkface(work: Path, part: str) -> Crops:
+    return load_crops(work / "crops" / "utkface", [part])
+
+
+def _figures(work: Path, part: str) -> Crops:
+    figures = load_crops(work / "crops" / "public_figures", [part])
+    # A photo taken in the year of death may be any number of months before it, or a picture of illness.
+    before = figures.column("photo_year") < figures.column("death_year")
+    return figures.select(before & (figures.column("age") >= 18))
 
 
 def train_stem(work: Path) -> None:
@@ -88,7 +89,7 @@ def train_stem(work: Path) -> None:
     model = StemForAgeEstimation(FahrFaceConfig.from_size("tiny", stem="convolution", age_output="expectation"))
     start_head(model, fit.column("age"))
     recipe = age_recipe(model, FahrFaceImageProcessor(), fit, validation, seed=STEM.seed)
-    train(recipe, STEM, work / "stem", workers=1, checkpoint_every=50)
+    train(recipe, STEM, work / "stem", workers=1, checkpoint_steps=50)
 
 
 def train_layers(work: Path) -> None:
@@ -99,7 +100,7 @@ def train_layers(work: Path) -> None:
     # On a CPU the fused attention's backward pass is slow for 50 tokens: 37 against 48 photos a second.
     model.set_attn_implementation("eager")
     recipe = age_recipe(model, FahrFaceImageProcessor(), fit, validation, seed=LAYERS.seed)
-    train(recipe, LAYERS, work / "layers", workers=1, checkpoint_every=50)
+    train(recipe, LAYERS, work / "layers", workers=1, checkpoint_steps=50)
 
 
 def export(work: Path) -> None:
@@ -115,11 +116,10 @@ def export(work: Path) -> None:
 def evaluate(data: Path, work: Path) -> None:
     """Step `evaluate`: photos of the test splits through processor and model; every figure goes into the ledger."""
     model, processor = _load(work)
-    table = pa.concat_tables([pq.read_table(file) for file in sorted(data.glob("utkface*.parquet"))])
     with (data / "utkface_faceage_predictions.csv").open() as file:
         faceage = {row["id"]: float(row["faceage_prediction"]) for row in csv.DictReader(file)}
     for split in ("test", "test_faceage"):
-        rows = table.filter(pc.equal(table["split"], split)).to_pylist()
+        rows = pq.read_table(data / "utkface" / "data", filters=[("part", "==", split)]).to_pylist()
         predicted = predict_photos(model, processor, [row["image"]["bytes"] for row in rows])
         age, found = np.array([row["age"] for row in rows]), np.isfinite(predicted)
         print(f"{split}: {len(rows)} photos, {(~found).sum()} without a face")
@@ -127,7 +127,7 @@ def evaluate(data: Path, work: Path) -> None:
         minors = found & (age < 18)
         if minors.any():
             _record(split, "MAE under 18 (years)", mean_absolute_error, age[minors], predicted[minors])
-        theirs = np.array([faceage.get(row["id"], np.nan) for row in rows])
+        theirs = np.array([faceage.get(row["photo_id"], np.nan) for row in rows])
         both = found & np.isfinite(theirs)
         if both.any():
             print(f"  FaceAge on the same photos: MAE {mean_absolute_error(age[both], theirs[both]):.3f}")

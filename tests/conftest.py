@@ -129,3 +129,24 @@ def python_without_fahr_hf(tmp_path_factory) -> Callable[..., subprocess.Complet
 
     assert sys.prefix != str(folder)
     return run
+
+
+@pytest.fixture(scope="session")
+def crop_cache(tmp_path_factory) -> Path:
+    """Crops of one real photo at ten sizes, said to be of ten ages: eight to train on, two for validation."""
+    from photo_sets import ASTRONAUT, encoded, row, write_set
+
+    from fahr_hf.data.cutting import cut_crops
+
+    folder = tmp_path_factory.mktemp("photos")
+    rows = [
+        row(
+            f"{size}.jpg",
+            encoded(ASTRONAUT.resize((size, size)), quality=95),
+            part="train" if size < 320 else "validation",
+            age=float(size - 190),
+        )
+        for size in (*range(200, 320, 15), 330, 340)
+    ]
+    list(cut_crops(write_set(folder / "set", rows), folder / "crops", workers=1))
+    return folder / "crops"

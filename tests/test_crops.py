@@ -1,195 +1,126 @@
-"""The crop cache: what it holds, what it rejects, and that it goes on after a kill."""
+"""The crop cache in memory: what of the folder is loaded, and what can be done with it."""
 
-import io
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import skimage
+from photo_sets import ASTRONAUT, TIGHT, encoded, row, write_set
 from PIL import Image
-from typer.testing import CliRunner
 
 from fahr_hf import FahrFaceImageProcessor
-from fahr_hf.cli.data import data
-from fahr_hf.data import crops as module
-from fahr_hf.data.crops import (
-    BORDER,
-    Crops,
-    aligning_options,
-    blacken,
-    cut_crops,
-    difference_hash,
-    hash_distance,
-    join,
-    load_crops,
-)
+from fahr_hf.data import cutting
+from fahr_hf.data.crops import Crops, aligning_options, blacken, join, load_crops
+from fahr_hf.data.cutting import cut_crops
 
-ASTRONAUT = Image.fromarray(skimage.data.astronaut())
-# Cut so tight that the aligned crop reaches beyond the photo on three sides.
-TIGHT = ASTRONAUT.crop((165, 60, 285, 200))
-
-
-def encoded(image: Image.Image, quality: int = 95) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
-    return file.getvalue()
-
-
-PHOTOS = {
-    "wide": encoded(ASTRONAUT),
-    "tight": encoded(TIGHT),
-    "no face": encoded(Image.new("RGB", (200, 200), "gray")),
-    "damaged": encoded(ASTRONAUT)[:5000],
-    "text": b"not a photo",
-}
+PHOTO = encoded(ASTRONAUT, quality=95)
+ROWS = [
+    row("wide", PHOTO, part="validation"),
+    row("flat", encoded(Image.new("RGB", (200, 200))), part="validation"),
+    row("tight", encoded(TIGHT, quality=95), age=40.0),
+    row("text", b"not a photo"),
+    row("large", encoded(ASTRONAUT.resize((900, 900)), quality=95)),
+]
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    table = pa.table(
-        {
-            "image": [{"bytes": photo, "path": None} for photo in PHOTOS.values()],
-            "subject_id": list(PHOTOS),
-            "age": [41.0, 41.0, 1.0, 2.0, 3.0],
-            "split": ["train", "test", "train", "train", "train"],
-        }
-    )
-    path = tmp_path_factory.mktemp("source") / "photos.parquet"
-    pq.write_table(table, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def interrupted(source, tmp_path_factory):
-    """A cache of three shards of two rows, filled by two runs, the first of them killed after one shard."""
-    folder = tmp_path_factory.mktemp("cache") / "photos"
+def folder(tmp_path_factory) -> Path:
+    """Three shards, of two rows but the last."""
+    place = tmp_path_factory.mktemp("crops")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_SHARD_ROWS", 2)
-        first = cut_crops([source], folder, "subject_id", workers=1)
-        seen = [next(first), next(first)]
-        first.close()
-        before = {shard.name: shard.read_bytes() for shard in folder.glob("shard-*")}
-        for shard in sorted(folder.glob("shard-*"))[1:]:
-            shard.unlink()
-        (folder / ".shard-00002.parquet.999").write_bytes(b"what a killed run leaves")
-        kept = (folder / "shard-00000.parquet").stat().st_mtime_ns
-        seen += list(cut_crops([source], folder, "subject_id", workers=1))
-        assert (folder / "shard-00000.parquet").stat().st_mtime_ns == kept
-    return folder, seen, before
+        patch.setattr(cutting, "_SHARD_ROWS", 2)
+        list(cut_crops(write_set(place / "set", ROWS), place / "cache", workers=1))
+    return place / "cache"
 
 
 @pytest.fixture(scope="module")
-def cache(interrupted) -> Crops:
-    return load_crops(interrupted[0])
+def crops(folder) -> Crops:
+    return load_crops(folder)
 
 
-def test_a_second_run_goes_on_after_the_whole_shards_of_the_first(interrupted):
-    assert interrupted[1] == [0, 2, 2, 4, 5]
+def names(rows: pa.Table) -> list[str]:
+    return rows["photo_id"].to_pylist()
 
 
-def test_two_runs_write_the_same_bytes(interrupted):
-    folder, _, before = interrupted
-    assert before == {shard.name: shard.read_bytes() for shard in folder.glob("shard-*")}
-    assert len(before) == 3
+def test_crops_come_in_the_order_of_the_source(crops):
+    assert names(crops.table) == ["wide", "tight", "large"]
+    assert names(crops.rejected) == ["flat", "text"]
+    assert crops.images.shape == (3, 128, 128, 3)
+    assert crops.corners.shape == (3, 4, 2)
+    assert crops.column("row").tolist() == [0, 2, 4]
 
 
-def test_rows_keep_their_columns_and_get_a_part(cache):
-    assert cache.column("subject_id").tolist() == ["wide", "tight"]
-    assert cache.column("age").tolist() == [41, 41]
-    assert cache.column("row").tolist() == [0, 1]
-    assert cache.column("part")[1] == "test"
-    assert (cache.column("detection_score") > 0.8).all()
+def test_only_the_wanted_parts_are_loaded(folder, crops):
+    train = load_crops(folder, ("train",))
+    assert (names(train.table), names(train.rejected)) == (["tight", "large"], ["text"])
+    assert (train.images == crops.images[1:]).all()
+    assert (train.corners == crops.corners[1:]).all()
+    assert len(load_crops(folder, ("train", "validation"))) == 3
+    assert len(load_crops(folder, ("test",))) == 0
 
 
-def test_a_photo_without_a_crop_says_why(cache):
-    reasons = dict(zip(*(cache.rejected[name].to_pylist() for name in ("subject_id", "reason")), strict=True))
-    assert reasons["no face"] == "no face"
-    assert reasons["damaged"].startswith("unreadable: ")
-    assert reasons["text"].startswith("unreadable: ")
+def test_a_limit_takes_crops_from_all_over_the_cache(folder, crops):
+    assert names(load_crops(folder, limit=2).table) == ["wide", "tight"]
+    assert (load_crops(folder, ("train",), limit=1).images == crops.images[1:2]).all()
+    assert len(load_crops(folder, limit=9)) == 3
 
 
-@pytest.mark.parametrize(("index", "name"), [(0, "wide"), (1, "tight")])
-def test_the_framed_crop_is_what_the_processor_cuts(cache, index, name):
-    wanted = FahrFaceImageProcessor().crops(PHOTOS[name])[0][0].astype(int)
-    difference = np.abs(cache.framed(index) - wanted)
-    # Only along the photo's border do the two ways of blackening differ by more than rounding.
-    assert np.median(difference) == 0
-    assert difference.mean() < 1.5
+def test_listed_duplicates_are_left_out_with_their_reason(folder, crops, tmp_path):
+    shutil.copytree(folder, tmp_path / "cache")
+    listed = pa.table({"row": [2], "photo_id": ["tight"], "reason": ["nearly the same picture as small/wide"]})
+    pq.write_table(listed, tmp_path / "cache" / "duplicates.parquet")
+    rest = load_crops(tmp_path / "cache")
+    assert names(rest.table) == ["wide", "large"]
+    assert (rest.images == crops.images[[0, 2]]).all()
+    assert names(rest.rejected) == ["flat", "text", "tight"]
+    assert rest.rejected["reason"].to_pylist()[2] == "nearly the same picture as small/wide"
 
 
-def test_a_tight_photo_is_continued_by_reflection_and_its_corners_are_known(cache):
-    assert (cache.framed(1) == 0).all(axis=2).mean() > 0.1
-    assert (cache.images[1] == 0).all(axis=2).mean() < 0.02
-    np.testing.assert_allclose(
-        np.linalg.norm(cache.corners[1][1] - cache.corners[1][0])
-        / np.linalg.norm(cache.corners[1][3] - cache.corners[1][0]),
-        TIGHT.width / TIGHT.height,
-        rtol=1e-4,
-    )
+def test_the_framed_crop_is_what_the_processor_cuts(crops):
+    for index, photo in enumerate((ROWS[0], ROWS[2], ROWS[4])):
+        wanted = FahrFaceImageProcessor().crops(photo["image"]["bytes"])[0][0].astype(int)
+        assert np.abs(crops.framed(index) - wanted).mean() < 1.5
+
+
+def test_crops_can_be_selected_and_joined(crops):
+    both = join([crops.select(crops.column("age") == 40), crops.select(np.array([2, 1]))], ["age", "part"])
+    assert both.column("age").tolist() == [40, 41, 40]
+    assert (both.images[0] == both.images[2]).all()
+    assert (both.corners[1] == crops.corners[2]).all()
+    assert len(both.rejected) == 4
+
+
+def test_an_unknown_column_is_named_with_those_that_exist(crops):
+    with pytest.raises(ValueError, match=r"No column 'mood' .*photo_id, subject_id, age"):
+        crops.column("mood")
+
+
+def test_an_incomplete_cache_is_not_loaded(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="fahr-hf data crops"):
+        load_crops(tmp_path)
+    for name in ("recipe.json", "shard-00000.parquet", "rejects-00000.parquet", "rejects-00001.parquet"):
+        shutil.copy(folder / name, tmp_path)
+    with pytest.raises(FileNotFoundError, match="lacks 2 of 3 shards"):
+        load_crops(tmp_path)
+
+
+def test_a_cache_of_an_older_version_is_refused(tmp_path):
+    (tmp_path / "recipe.json").write_text(json.dumps({"rows": 10, "key": "id"}))
+    for read in (load_crops, aligning_options):
+        with pytest.raises(ValueError, match=r"format 1, and this version of fahr-hf reads 2. Cut them again"):
+            read(tmp_path)
 
 
 def test_black_is_what_lies_outside_the_corners():
-    white = np.full((10, 10, 3), 255, np.uint8)
-    square = np.array([[2, 3], [7, 3], [7, 8], [2, 8]], np.float32)
-    assert blacken(white, square)[:, :, 0].astype(bool).sum() == 36
-
-
-def test_crops_can_be_selected_and_joined(cache):
-    both = join([cache.select(cache.column("subject_id") == "tight"), cache], ["age", "part"])
-    assert len(both) == 3
-    assert (both.images[0] == both.images[2]).all()
-    assert both.column("part")[0] == "test"
-    assert len(both.rejected) == 6
-
-
-def test_an_unknown_column_is_named_with_those_that_exist(cache):
-    with pytest.raises(ValueError, match=r"No column 'sex' .*subject_id, age"):
-        cache.column("sex")
-
-
-def test_crops_of_other_settings_do_not_mix(interrupted, source):
-    with pytest.raises(ValueError, match=r"margin: 0.0, now 0.2"):
-        next(cut_crops([source], interrupted[0], "subject_id", FahrFaceImageProcessor(margin=0.2)))
-    assert FahrFaceImageProcessor(**aligning_options(interrupted[0])).margin == 0
-
-
-def test_a_missing_column_is_named(source, tmp_path):
-    with pytest.raises(ValueError, match=r"No column id .* image, subject_id, age, split"):
-        next(cut_crops([source], tmp_path, "id"))
-
-
-def test_an_incomplete_cache_is_not_loaded(interrupted, tmp_path):
-    with pytest.raises(FileNotFoundError, match="fahr-hf data crops"):
-        load_crops(tmp_path)
-    for name in ("recipe.json", "shard-00000.parquet"):
-        (tmp_path / name).write_bytes((interrupted[0] / name).read_bytes())
-    with pytest.raises(FileNotFoundError, match="2 of 5 photos"):
-        load_crops(tmp_path)
-
-
-def test_the_command_line_counts_crops_and_reasons(interrupted, source):
-    options = ["crops", str(source), "--out", str(interrupted[0]), "--workers", "1"]
-    result = CliRunner().invoke(data, options, catch_exceptions=False)
-    assert "2 crops, 3 photos without one" in result.output
-    assert "1 x no face" in result.output
-
-
-def crops_of(*images: np.ndarray) -> Crops:
-    padded = [np.pad(image, ((BORDER, BORDER), (BORDER, BORDER), (0, 0))) for image in images]
-    corners = np.zeros((len(images), 4, 2), np.float32)
-    return Crops(np.stack(padded), corners, pa.table({}), pa.table({}))
-
-
-def test_the_hash_knows_a_recompressed_photo_and_tells_others_apart(cache):
-    crop = cache.framed(0)
-    again = np.asarray(Image.open(io.BytesIO(encoded(Image.fromarray(crop), quality=40))))
-    hashes = difference_hash(crops_of(crop, again, crop[:, ::-1]))
-    assert hash_distance(hashes[:1], hashes[1:2])[0] <= 20
-    assert hash_distance(hashes[:1], hashes[2:])[0] > 60
-
-
-def test_the_hash_distance_is_that_of_the_nearest():
-    hashes = np.array([[0b00000000], [0b00000111]], np.uint8)
-    others = np.array([[0b11111111], [0b00000110]], np.uint8)
-    assert hash_distance(hashes, others).tolist() == [2, 1]
+    white = np.full((20, 20, 3), 255, np.uint8)
+    # A square of 10 x 10, turned by a third of a right angle; its corners come clockwise.
+    angles = np.radians(30 + np.array([225, 315, 45, 135]))
+    corners = 9.3 + 5 * np.sqrt(2) * np.column_stack([np.cos(angles), np.sin(angles)])
+    left = blacken(white, corners)[:, :, 1] / 255
+    assert left[9, 9] == 1
+    assert left[0, 0] == left[16, 16] == 0
+    # Pixels on an edge are as bright as they lie inside, so the sum is the area.
+    assert left.sum() == pytest.approx(100, abs=1)

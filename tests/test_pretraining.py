@@ -1,9 +1,12 @@
 """Pre-training: views and masks belong to samples, so batches, accumulation and processes change nothing."""
 
 import dataclasses
+import io
+import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +15,16 @@ import pytest
 import skimage
 import torch
 from conftest import minute_config
+from photo_sets import ASTRONAUT, encoded
+from typer.testing import CliRunner
 
-from fahr_hf import FahrFaceForPreTraining, FahrFaceImageProcessor
+from fahr_hf import FahrFaceForAgeEstimation, FahrFaceForPreTraining, FahrFaceImageProcessor, FahrFaceModel
+from fahr_hf.cli.app import _program
 from fahr_hf.data.crops import BORDER, Crops
 from fahr_hf.training import augmentation, probe
 from fahr_hf.training.augmentation import random_resized_crop
 from fahr_hf.training.loop import train
-from fahr_hf.training.pretraining import pretraining_recipe, pretraining_settings
+from fahr_hf.training.pretraining import load_pretraining_crops, pretraining_recipe, pretraining_settings
 from fahr_hf.training.probe import probe_ages
 from fahr_hf.training.randomness import sample_generator
 from fahr_hf.training.reconstructions import draw_reconstructions
@@ -288,10 +294,75 @@ def test_a_picture_shows_what_was_seen_what_was_painted_and_the_original():
         hidden = model(pixel_values=pixel_values, noise=noise).mask.reshape(2, 4, 4).repeat_interleave(8, 1)
     hidden = hidden.repeat_interleave(8, 2).numpy().astype(bool)
     assert picture.shape == (64, 96, 3)
-    for row in range(2):
-        seen, painted, original = np.split(picture[row * 32 : (row + 1) * 32], 3, axis=1)
-        assert np.abs(original - views[row]).max() <= 1
-        assert (seen[hidden[row]] == 128).all()
-        assert (seen[~hidden[row]] == original[~hidden[row]]).all()
-        assert (painted[~hidden[row]] == original[~hidden[row]]).all()
-        assert (painted[hidden[row]] != original[hidden[row]]).any()
+    for face, view, unseen in zip(np.split(picture, 2), views, hidden, strict=True):
+        seen, painted, original = np.split(face, 3, axis=1)
+        assert np.abs(original - view).max() <= 1
+        assert (seen[unseen] == 128).all()
+        assert (seen[~unseen] == original[~unseen]).all()
+        assert (painted[~unseen] == original[~unseen]).all()
+        assert (painted[unseen] != original[unseen]).any()
+
+
+# ------------------------------------------------------------------------------- from photos to a backbone, by commands
+
+
+def run_command(*arguments: object) -> str:
+    result = CliRunner().invoke(_program, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+@pytest.mark.parametrize("stream", [[], ["--stream"]], ids=["memory", "stream"])
+def test_commands_pre_train_a_backbone_that_age_training_starts_from(crop_cache, tmp_path, stream):
+    run = tmp_path / "run"
+    options = ("--epochs", 2, "--batch-size", 4, "--workers", 0)
+    assert "trained on 8 crops" in run_command("train", "pretrain", crop_cache, "--out", run, *options, *stream)
+    history = json.loads((run / "history.json").read_text())
+    assert [(entry["step"], entry["samples"], entry["unreadable"]) for entry in history] == [(2, 8, 0), (4, 8, 0)]
+    FahrFaceImageProcessor.from_pretrained(run / "model")
+    backbone = FahrFaceModel.from_pretrained(run / "model").state_dict()
+    age = ("train", "age", crop_cache, "--start", run / "model", "--out", tmp_path / "age", "--epochs", 1)
+    run_command(*age, "--learning-rate", 1e-9, "--batch-size", 8, "--workers", 0)
+    trained = FahrFaceForAgeEstimation.from_pretrained(tmp_path / "age" / "model")
+    assert trained.config.age_output == "expectation"
+    for name, weight in trained.backbone.state_dict().items():
+        torch.testing.assert_close(weight, backbone[name], atol=1e-6, rtol=0)
+
+
+def test_a_stream_resumes_where_it_was_killed_with_any_number_of_workers(crop_cache, tmp_path):
+    """In samples: the names seen by a run that failed and went on are those of one that did not."""
+    seen: dict[str, list] = {"whole": [], "failed": []}
+
+    def run(kind: str, fail_at: int, workers: int) -> None:
+        torch.manual_seed(0)
+        model = FahrFaceForPreTraining(minute_config(image_size=112, patch_size=16))
+        samples, frames, validation = load_pretraining_crops([crop_cache], stream=True)
+        whole = pretraining_recipe(model, FahrFaceImageProcessor(), samples, frames, validation)
+
+        def loss(model, batch, generator):
+            if len(seen[kind]) == fail_at:
+                raise RuntimeError("as if killed")
+            seen[kind].append((batch["name"], batch["noise"][:, 0].tolist()))
+            return whole.loss(model, batch, generator)
+
+        train(dataclasses.replace(whole, loss=loss), settings(batch_size=2), tmp_path / kind, workers, 1)
+
+    run("whole", -1, 0)
+    with pytest.raises(RuntimeError, match="as if killed"):
+        run("failed", 5, 2)
+    run("failed", -1, 1)
+    assert seen["failed"] == seen["whole"]
+    assert_same_weights(weights(tmp_path / "failed"), weights(tmp_path / "whole"))
+
+
+def test_foreign_aligned_crops_in_tars_need_no_cache(tmp_path):
+    with tarfile.open(tmp_path / "00000.tar", "w") as tar:
+        for number in range(8):
+            photo = encoded(ASTRONAUT.crop((160, 60, 300, 200)).resize((112, 112)), quality=90 - number)
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = len(photo)
+            tar.addfile(member, io.BytesIO(photo))
+    options = ("--stream", "--epochs", 1, "--batch-size", 4, "--workers", 0)
+    output = run_command("train", "pretrain", tmp_path / "00000.tar", "--out", tmp_path / "run", *options)
+    assert "trained on 8 crops" in output
+    assert not (tmp_path / "run" / "pictures").exists()

@@ -1,5 +1,6 @@
 """Training: what is random belongs to samples and steps, so a killed run goes on as if nothing had happened."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import images, minute_config
@@ -56,6 +56,7 @@ def masked_autoencoder(at_step=lambda _: None) -> Recipe:
 
     return Recipe(
         model=FahrFaceForPreTraining(minute_config(drop_path_rate=0.3)),
+        processor=FahrFaceImageProcessor(size=32),
         samples=TensorInMemory(),
         collate=torch.utils.data.default_collate,
         loss=loss,
@@ -151,12 +152,8 @@ def test_a_finished_run_is_not_repeated(uninterrupted):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(tmp_path):
     recipe = masked_autoencoder()
-    broken = Recipe(
-        recipe.model,
-        recipe.samples,
-        recipe.collate,
-        lambda model, batch, generator: recipe.loss(model, batch, generator) * float("nan"),
-        recipe.validate,
+    broken = dataclasses.replace(
+        recipe, loss=lambda model, batch, generator: recipe.loss(model, batch, generator) * float("nan")
     )
     first = ", ".join(f"image {index}" for index in epoch_order(3, 0, 20)[:4])
     with pytest.raises(FloatingPointError, match=rf"nan at step 0 of epoch 1, on the samples {first}\."):
@@ -267,8 +264,8 @@ def test_a_batch_holds_views_with_their_ages():
 def test_a_missing_age_is_an_error():
     crops = faces("train")
     table = crops.table.set_column(0, "age", pa.array([float("nan")] + [30.0] * 7))
+    broken = Crops(crops.images, crops.corners, table, crops.rejected)
     with pytest.raises(ValueError, match="1 of 8 crops have no age"):
-        broken = Crops(crops.images, crops.corners, table, crops.rejected)
         age_recipe(minute_stem(), FahrFaceImageProcessor(size=32), broken, {"some": faces("validation")})
 
 
@@ -314,53 +311,29 @@ def test_the_whole_tiny_model_begins_where_its_stem_ended():
 # ------------------------------------------------------------------------------------------------------ command line
 
 
-@pytest.fixture
-def cache(tmp_path) -> Path:
-    """A folder as `fahr-hf data crops` leaves it: 16 crops to fit on, 2 for validation, of random pixels."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    options = FahrFaceImageProcessor().to_dict()
-    aligning = ("size", "margin", "template", "min_detection_score", "max_detection_side")
-    recipe = {"rows": 18, "key": "id", "border": BORDER, **{name: options[name] for name in aligning}}
-    (folder / "recipe.json").write_text(json.dumps(recipe))
-    side = 112 + 2 * BORDER
-    pixels = np.random.default_rng(0).integers(0, 255, (18, side, side, 3), np.uint8)
-    table = pa.table(
-        {
-            "age": np.linspace(10, 90, 18),
-            "part": ["train"] * 16 + ["validation"] * 2,
-            "crop": [image.tobytes() for image in pixels],
-            "corners": [[0.0, 0, side, 0, side, side, 0, side]] * 18,
-            "reason": pa.array([None] * 18, pa.string()),
-        }
-    )
-    pq.write_table(table, folder / "shard-00000.parquet")
-    return folder
-
-
 def run_train(*arguments: object):
     return CliRunner().invoke(train_program, ["age", *map(str, arguments)])
 
 
-def test_the_command_line_trains_a_checkpoint_that_can_be_trained_further(cache, tmp_path):
-    first = run_train(cache, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 8, "--workers", 0)
-    assert "trained on 16 photos" in first.output
+def test_the_command_line_trains_a_checkpoint_that_can_be_trained_further(crop_cache, tmp_path):
+    first = run_train(crop_cache, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4, "--workers", 0)
+    assert "trained on 8 photos" in first.output
     start = ("--start", tmp_path / "run" / "model")
-    again = run_train(cache, "--out", tmp_path / "more", *start, "--epochs", 1, "--batch-size", 16, "--workers", 0)
-    assert "trained on 16 photos" in again.output
+    again = run_train(crop_cache, "--out", tmp_path / "more", *start, "--epochs", 1, "--batch-size", 8, "--workers", 0)
+    assert "trained on 8 photos" in again.output
     FahrFaceForAgeEstimation.from_pretrained(tmp_path / "more" / "model")
 
 
-def test_the_command_line_refuses_crops_that_the_model_would_not_see(cache, tmp_path):
+def test_the_command_line_refuses_crops_that_the_model_would_not_see(crop_cache, tmp_path):
     FahrFaceForAgeEstimation(minute_config()).save_pretrained(tmp_path / "model")
     FahrFaceImageProcessor(margin=0.3).save_pretrained(tmp_path / "model")
-    result = run_train(cache, "--out", tmp_path / "run", "--start", tmp_path / "model")
+    result = run_train(crop_cache, "--out", tmp_path / "run", "--start", tmp_path / "model")
     assert isinstance(result.exception, ValueError)
     assert "margin = 0.0, and the model's processor has 0.3" in str(result.exception)
 
 
-def test_the_command_line_never_asks_the_network_for_a_typing_error(cache, tmp_path):
-    result = run_train(cache, "--out", tmp_path / "run", "--start", "fahr-faceage-tinny")
+def test_the_command_line_never_asks_the_network_for_a_typing_error(crop_cache, tmp_path):
+    result = run_train(crop_cache, "--out", tmp_path / "run", "--start", "fahr-faceage-tinny")
     assert isinstance(result.exception, ValueError)
     assert "Unknown model 'fahr-faceage-tinny'" in str(result.exception)
     assert not (tmp_path / "run").exists()

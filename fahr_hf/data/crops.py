@@ -1,9 +1,8 @@
-"""Aligned crops, cut once: photos in Parquet files become a folder of shards that training reads.
+"""Aligned crops, cut once by `cutting` and kept in a folder that training reads.
 
-Detection costs far more than a training step of a small model, so it runs once. A shard is a Parquet file with
-the source's own columns, its photos replaced by crops; a photo without a usable face keeps its row, with the
-reason in place of the crop. A shard appears under its name only when it is whole, so a run that was killed goes
-on where it stopped.
+A folder holds shards: Parquet files with the columns of a data set, its photos replaced by crops. A photo without a
+usable face has its row, with the reason, in a file beside the shard. `recipe.json` tells how the crops were cut, and
+`duplicates.parquet`, if there is one, which of them to leave out.
 
 The stored crop is a little larger than the model's, by `BORDER` pixels on each side, so that augmentation can
 shift and turn it without inventing pixels. Where the crop leaves the photo, the photo is continued by reflection,
@@ -12,12 +11,10 @@ and the corners of the photo are stored: `Crops.framed` blackens what lies beyon
 ones, the black frame tells the data set, and with it the age.
 """
 
-import io
 import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,23 +22,23 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-from fahr_hf.data.splits import assign_parts
-from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor, similarity, warp
 
 BORDER = 8
 """Pixels of a stored crop on each side of what the model sees."""
 
-_SHARD_ROWS = 256
-_RECIPE = "recipe.json"
-# Options of the processor that decide what a crop shows.
-_ALIGNING = ("size", "margin", "template", "min_detection_score", "max_detection_side")
+FORMAT = 2
+"""Number of the layout of the folder, which its recipe holds."""
+
+ALIGNING = ("size", "margin", "template", "min_detection_score", "max_detection_side")
+"""Options of the processor that decide what a crop shows."""
+
+RECIPE = "recipe.json"
+DUPLICATES = "duplicates.parquet"
+
 # Columns of a shard that are no columns of the table.
-_PIXELS = ("crop", "corners")
-# The hash compares grey values of a thumbnail, this many pixels wide and high, with their right neighbours.
-_HASH_SIDE = 16
+_PIXELS = ("image", "corners")
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,9 @@ class Crops:
     Args:
         images: (n, side, side, 3) uint8 RGB; side is that of the model's crop plus twice `BORDER`.
         corners: (n, 4, 2) float32; the photo's corners in pixels of the stored crop, clockwise from its upper left.
-        table: n rows; the source's columns without its photos, `part`, `row` (position in the source) and
-            `detection_score`.
-        rejected: Rows without a crop; the same columns, and `reason`.
+        table: n rows; the columns of the data set but its photos and boxes, and `detection_score`, `faces` (how many
+            were found in the photo), `hash` (see `duplicates.difference_hash`) and `row` (position in the data set).
+        rejected: Rows left out, for want of a crop or as duplicates; the same columns, and `reason`.
     """
 
     images: np.ndarray
@@ -98,95 +95,73 @@ def join(sources: Sequence[Crops], columns: Sequence[str]) -> Crops:
 
 
 def blacken(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Black where an image lies outside a convex quadrilateral.
+    """Black where an image lies outside a convex quadrilateral, grey levels in between where an edge cuts a pixel.
 
     Args:
         image: (side, side, 3) uint8.
-        corners: (4, 2), in order around it, in pixels; integers are pixel centres.
+        corners: (4, 2), clockwise as seen by the viewer, in pixels; integers are pixel centres.
     """
-    inside = np.zeros(image.shape[:2], np.uint8)
-    # Fixed-point coordinates with four fractional bits.
-    cv2.fillConvexPoly(inside, (corners * 16).round().astype(np.int32), 1, shift=4)
-    return image * inside[:, :, None]
+    pixels = np.arange(len(image), dtype=np.float32)
+    edges = np.roll(corners, -1, axis=0) - corners
+    directions = (edges / np.linalg.norm(edges, axis=1, keepdims=True)).astype(np.float32)
+    # How far each pixel's centre lies inside of the nearest edge; half a pixel inside, all of it is in the photo.
+    depth = np.minimum.reduce(
+        [
+            np.subtract.outer(dx * (pixels - y), dy * (pixels - x))
+            for (dx, dy), (x, y) in zip(directions, corners, strict=True)
+        ]
+    )
+    share = cv2.convertScaleAbs(depth.clip(-0.5, 0.5), alpha=255, beta=127.5)
+    return cv2.multiply(image, cv2.cvtColor(share, cv2.COLOR_GRAY2RGB), scale=1 / 255)
 
 
-def cut_crops(
-    files: Sequence[str | Path],
-    folder: str | Path,
-    key: str,
-    processor: FahrFaceImageProcessor | None = None,
-    workers: int | None = None,
-) -> Iterator[int]:
-    """Fill the cache of one data set, or what is missing of it.
+def load_crops(folder: str | Path, parts: Collection[str] | None = None, limit: int | None = None) -> Crops:
+    """A cache in memory, without the rows that `duplicates.mark_duplicates` told to leave out.
 
     Args:
-        files: Its Parquet files, all of them, with the columns `image` (encoded bytes, as Hugging Face stores
-            them), `split`, and the one that `key` names.
-        folder: Where the shards go; made if it does not exist.
-        key: Column that identifies the person, or the photo where no identities exist: it decides the part.
-        processor: Finds and aligns; the default one if not given. Of several faces the largest counts.
-        workers: Processes; as many as there are processors if not given. The result does not depend on it.
-
-    Yields:
-        The number of photos done so far, from those done by an earlier run up to all of them.
-
-    Raises:
-        ValueError: no files, a column is missing, or the folder was begun with other settings.
-    """
-    if not files:
-        raise ValueError(f"No Parquet files to fill {folder} from.")
-    processor = processor or FahrFaceImageProcessor()
-    source = pa.concat_tables([pq.read_table(file) for file in files])
-    missing = [name for name in ("image", "split", key) if name not in source.column_names]
-    if missing:
-        known = ", ".join(source.column_names)
-        raise ValueError(f"No column {', '.join(missing)} in {files[0]}; there are {known}.")
-    folder = Path(folder)
-    _check_recipe(folder, processor, source, key)
-    parts = assign_parts(source["split"].to_pylist(), source[key].to_pylist())
-    source = source.append_column("part", pa.array(parts)).append_column("row", pa.array(range(len(source))))
-    shards = {
-        folder / f"shard-{number:05}.parquet": source.slice(number * _SHARD_ROWS, _SHARD_ROWS)
-        for number in range(-(-len(source) // _SHARD_ROWS))
-    }
-    todo = {path: rows for path, rows in shards.items() if not path.exists()}
-    done = len(source) - sum(map(len, todo.values()))
-    yield done
-    # Not forked: the threads of OpenCV and torch do not survive that.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        for count in pool.map(_cut_shard, todo, todo.values(), [processor] * len(todo)):
-            done += count
-            yield done
-
-
-def load_crops(folder: str | Path) -> Crops:
-    """A whole cache, in memory.
-
-    Args:
-        folder: What `cut_crops` filled.
+        folder: What `cutting.cut_crops` filled.
+        parts: Only photos of these parts, such as `("train",)`; others are not even read. All if not given.
+        limit: If there are more, only so many, spread evenly over the cache.
 
     Raises:
         FileNotFoundError: no cache there, or one that is not complete.
+        ValueError: a cache of another format.
     """
     folder = Path(folder)
-    recipe = _read_recipe(folder)
-    table = pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob("shard-*.parquet"))])
-    if len(table) != recipe["rows"]:
-        raise FileNotFoundError(
-            f"{folder} holds {len(table)} of {recipe['rows']} photos: cutting was interrupted. Run it again."
-        )
+    recipe = read_recipe(folder)
+    table, rejected = _labels(folder)
+    if parts is not None:
+        table, rejected = (rows.filter(pc.is_in(rows["part"], pa.array(parts))) for rows in (table, rejected))
+    if limit is not None and len(table) > limit:
+        table = table.take(np.arange(limit) * len(table) // limit)
     side = recipe["size"]["height"] + 2 * BORDER
-    usable = table.filter(table["crop"].is_valid())
-    images = np.empty((len(usable), side, side, 3), np.uint8)
-    for image, crop in zip(images, usable["crop"], strict=True):
-        image[:] = np.frombuffer(crop.as_buffer(), np.uint8).reshape(side, side, 3)
-    return Crops(
-        images=images,
-        corners=np.array(usable["corners"].to_pylist(), np.float32).reshape(-1, 4, 2),
-        table=usable.drop_columns([*_PIXELS, "reason"]),
-        rejected=table.filter(table["crop"].is_null()).drop_columns(list(_PIXELS)),
-    )
+    images = np.empty((len(table), side, side, 3), np.uint8)
+    corners = np.empty((len(table), 4, 2), np.float32)
+    rows = table["row"].to_numpy()
+    with ThreadPoolExecutor() as pool:
+        for number, path in enumerate(shards(folder)):
+            first, last = np.searchsorted(rows, [number * recipe["shard_rows"], (number + 1) * recipe["shard_rows"]])
+            if first == last:
+                continue
+            shard = pq.read_table(path, columns=["row", *_PIXELS])
+            shard = shard.filter(pc.is_in(shard["row"], pa.array(rows[first:last])))
+            encoded = pc.struct_field(shard["image"], "bytes").to_pylist()
+            for image, pixels in zip(images[first:last], pool.map(decode, encoded), strict=True):
+                image[:] = pixels
+            corners[first:last] = np.reshape(shard["corners"].to_pylist(), (-1, 4, 2))
+    return Crops(images, corners, table, rejected)
+
+
+def decode(encoded: bytes) -> np.ndarray:
+    """The pixels of a stored crop, (side, side, 3) uint8 RGB: the same as Pillow's, in less time.
+
+    Raises:
+        OSError: it is damaged.
+    """
+    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise OSError(f"A stored crop of {len(encoded)} bytes is damaged. Cut the crops again, into a new folder.")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def aligning_options(folder: str | Path) -> dict[str, Any]:
@@ -194,121 +169,112 @@ def aligning_options(folder: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no crops there.
+        ValueError: a cache of another format.
     """
-    recipe = _read_recipe(Path(folder))
-    return {name: recipe[name] for name in _ALIGNING}
+    recipe = read_recipe(Path(folder))
+    return {name: recipe[name] for name in ALIGNING}
 
 
-def difference_hash(crops: Crops) -> np.ndarray:
-    """A hash that survives recompression and resizing: whether each pixel of a thumbnail is darker than the next.
+# ------------------------------------------------------------------------------------------------------ the folder
 
-    Returns:
-        (n, 32) uint8: 256 bits a crop.
+
+def is_cache(folder: str | Path) -> bool:
+    """Whether crops were cut into a folder, or begun to be."""
+    return (Path(folder) / RECIPE).is_file()
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """How the crops in a folder were cut.
+
+    Raises:
+        FileNotFoundError: no crops there.
+        ValueError: a cache of another format.
     """
-    bits = np.zeros((len(crops), _HASH_SIDE**2 // 8), np.uint8)
-    for row, image in zip(bits, crops.images, strict=True):
-        grey = cv2.cvtColor(image[BORDER:-BORDER, BORDER:-BORDER], cv2.COLOR_RGB2GRAY)
-        thumbnail = cv2.resize(grey, (_HASH_SIDE + 1, _HASH_SIDE), interpolation=cv2.INTER_AREA)
-        row[:] = np.packbits(thumbnail[:, :-1] < thumbnail[:, 1:])
-    return bits
-
-
-def hash_distance(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """For each hash the number of bits by which the nearest of `others` differs from it.
-
-    Args:
-        hashes: (n, bytes) uint8.
-        others: (m, bytes) uint8, m at least 1.
-
-    Returns:
-        (n,) int.
-    """
-    signs, other_signs = (1 - 2 * np.unpackbits(bits, axis=1).astype(np.float32) for bits in (hashes, others))
-    bits = signs.shape[1]
-    # In pieces: all pairs of two large sets would not fit into memory.
-    pieces = np.split(signs, range(512, len(signs), 512))
-    nearest = np.concatenate([(piece @ other_signs.T).max(axis=1) for piece in pieces])
-    return ((bits - nearest) / 2).round().astype(int)
-
-
-def _read_recipe(folder: Path) -> dict[str, Any]:
-    if not (folder / _RECIPE).is_file():
+    if not is_cache(folder):
         raise FileNotFoundError(f"No crops in {folder}. Cut them with `fahr-hf data crops`.")
-    return json.loads((folder / _RECIPE).read_text())
+    recipe = json.loads((folder / RECIPE).read_text())
+    found = recipe.get("format", 1)
+    if found != FORMAT:
+        raise ValueError(
+            f"The crops in {folder} are of format {found}, and this version of fahr-hf reads {FORMAT}. Cut them again, "
+            "into a new folder."
+        )
+    return recipe
 
 
-def _check_recipe(folder: Path, processor: FahrFaceImageProcessor, source: pa.Table, key: str) -> None:
-    """Shards of two recipes must not mix: the first run writes down its own, and later ones compare."""
-    options: dict[str, Any] = processor.to_dict()
-    recipe = {"rows": len(source), "key": key, "border": BORDER, **{name: options[name] for name in _ALIGNING}}
-    path = folder / _RECIPE
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, lambda file: file.write_text(json.dumps(recipe, indent=1)))
-        return
-    begun = _read_recipe(folder)
-    changed = [f"{name}: {begun[name]!r}, now {value!r}" for name, value in recipe.items() if begun[name] != value]
-    if changed:
-        raise ValueError(f"{folder} was begun with other settings ({'; '.join(changed)}). Take a new folder.")
+def shards(folder: Path) -> list[Path]:
+    """The shards of a complete cache.
+
+    Raises:
+        FileNotFoundError: no cache there, or one that is not complete.
+        ValueError: a cache of another format.
+    """
+    recipe = read_recipe(folder)
+    paths = [shard_path(folder, number) for number in range(-(-recipe["rows"] // recipe["shard_rows"]))]
+    missing = sum(not path.exists() for path in paths)
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} lacks {missing} of {len(paths)} shards: cutting was interrupted. Run `fahr-hf data crops` again."
+        )
+    return paths
 
 
-def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+def shard_path(folder: Path, number: int) -> Path:
+    """Where a shard is, or will be."""
+    return folder / f"shard-{number:05}.parquet"
+
+
+def rejects_path(folder: Path, number: int) -> Path:
+    """Where the rows of a shard without a crop are, or will be."""
+    return folder / f"rejects-{number:05}.parquet"
+
+
+def read_labels(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Columns of a complete cache, all but the pixels if not given: every row with a crop, duplicates included.
+
+    Raises:
+        FileNotFoundError: no cache there, or one that is not complete.
+        ValueError: a cache of another format.
+    """
+    paths = shards(folder)
+    names = columns or [name for name in pq.read_schema(paths[0]).names if name not in _PIXELS]
+    return pa.concat_tables([pq.read_table(path, columns=names) for path in paths]).replace_schema_metadata()
+
+
+def count_outcomes(folder: Path) -> tuple[int, Counter[str]]:
+    """The number of crops in a complete cache, and that of photos without one by reason.
+
+    Raises:
+        FileNotFoundError: no cache there, or one that is not complete.
+        ValueError: a cache of another format.
+    """
+    crops = sum(pq.read_metadata(path).num_rows for path in shards(folder))
+    # What follows a colon belongs to the single photo.
+    reasons = (reason.partition(":")[0] for reason in _rejects(folder)["reason"].to_pylist())
+    return crops, Counter(reasons)
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` make a file that appears under its name only when it is whole."""
+    partial = path.with_name(f".{path.name}.partial")
     write(partial)
     partial.replace(path)
 
 
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
+def _rejects(folder: Path) -> pa.Table:
+    paths = [rejects_path(folder, number) for number in range(len(shards(folder)))]
+    return pa.concat_tables([pq.read_table(path) for path in paths]).replace_schema_metadata()
 
 
-def _cut_shard(path: Path, rows: pa.Table, processor: FahrFaceImageProcessor) -> int:
-    cut = [_cut(photo["bytes"], processor) for photo in rows["image"].to_pylist()]
-    columns = {
-        "crop": pa.array([row.get("crop") for row in cut], pa.binary()),
-        "corners": pa.array([row.get("corners") for row in cut], pa.list_(pa.float32())),
-        "detection_score": pa.array([row.get("detection_score") for row in cut], pa.float32()),
-        "reason": pa.array([row.get("reason") for row in cut], pa.string()),
-    }
-    table = rows.drop_columns(["image"])
-    for name, values in columns.items():
-        table = table.append_column(name, values)
-    _write_whole(path, lambda file: pq.write_table(table, file, compression="zstd"))
-    return len(rows)
-
-
-def _cut(photo: bytes, processor: FahrFaceImageProcessor) -> dict[str, Any]:
-    try:
-        with Image.open(io.BytesIO(photo)) as image:
-            rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        faces = processor.detect(rgb)
-    except UnidentifiedImageError:
-        # Its message holds an address in memory.
-        return {"reason": "unreadable: no image that Pillow knows"}
-    except (OSError, ValueError, SyntaxError) as error:
-        return {"reason": f"unreadable: {error}"}
-    if not faces:
-        return {"reason": "no face"}
-    side = processor.size["height"] + 2 * BORDER
-    matrix = similarity(np.array(faces[0]["landmarks"]), processor.target_landmarks() + BORDER)
-    height, width = rgb.shape[:2]
-    edges = np.array([[0, 0], [width, 0], [width, height], [0, height]]) - 0.5
-    corners = edges @ matrix[:, :2].T + matrix[:, 2]
-    pad = _missing(matrix, side, width, height)
-    if pad:
-        rgb = cv2.copyMakeBorder(rgb, pad, pad, pad, pad, cv2.BORDER_REFLECT_101)
-        matrix = np.column_stack([matrix[:, :2], matrix[:, 2] - matrix[:, :2] @ (pad, pad)])
-    return {
-        "crop": warp(rgb, matrix, side).tobytes(),
-        "corners": corners.astype(np.float32).ravel().tolist(),
-        "detection_score": faces[0]["detection_score"],
-    }
-
-
-def _missing(matrix: np.ndarray, side: int, width: int, height: int) -> int:
-    """Pixels by which the photo must be continued so that the crop lies inside it."""
-    crop = np.array([[0, 0], [side, 0], [side, side], [0, side]])
-    needed = (crop - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-    beyond = max(*(-needed.min(axis=0)), *(needed.max(axis=0) - (width, height)))
-    # Two pixels more for interpolation; further out than twice the photo nothing is worth continuing.
-    return min(int(np.ceil(beyond)) + 2, 2 * max(width, height)) if beyond > 0 else 0
+def _labels(folder: Path) -> tuple[pa.Table, pa.Table]:
+    """Rows to use, and rows left out with their reasons."""
+    table, rejected = read_labels(folder), _rejects(folder)
+    if not (folder / DUPLICATES).exists():
+        return table, rejected
+    marked = pq.read_table(folder / DUPLICATES)
+    reasons = dict(zip(marked["row"].to_pylist(), marked["reason"].to_pylist(), strict=True))
+    is_marked = pc.is_in(table["row"], marked["row"])
+    left_out = table.filter(is_marked)
+    reason = pa.array([reasons[row] for row in left_out["row"].to_pylist()], pa.string())
+    left_out = left_out.append_column("reason", reason)
+    return table.filter(pc.invert(is_marked)), pa.concat_tables([rejected, left_out])

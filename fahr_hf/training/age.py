@@ -5,6 +5,7 @@ alone, several times faster than the whole; `with_layers` then puts the transfor
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -49,18 +50,7 @@ def age_recipe(
     ages = train.column("age").astype(np.float32)
     if not np.isfinite(ages).all():
         raise ValueError(f"{(~np.isfinite(ages)).sum()} of {len(train)} crops have no age; leave them out.")
-    frames = frames_of(train)
-
-    def view(sample: dict[str, Any]) -> np.ndarray:
-        generator = sample_generator(seed, sample["epoch"], sample["index"])
-        return augment(sample["image"], sample["corners"], frames, generator)
-
-    def collate(samples: list[dict[str, Any]]) -> Batch:
-        return {
-            "pixel_values": torch.from_numpy(processor.normalize_crops(np.stack([view(s) for s in samples]))),
-            "labels": torch.tensor([float(sample["age"]) for sample in samples]),
-            "name": [sample["name"] for sample in samples],
-        }
+    views = _Views(processor, frames_of(train), seed)
 
     def loss(model: torch.nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
         del generator
@@ -72,7 +62,39 @@ def age_recipe(
             for name, crops in validation.items()
         }
 
-    return Recipe(model=model, samples=CropSamples(train, ["age"]), collate=collate, loss=loss, validate=validate)
+    return Recipe(
+        model=model,
+        processor=processor,
+        samples=CropSamples(train, ["age"]),
+        collate=views,
+        loss=loss,
+        validate=validate,
+    )
+
+
+@dataclass(frozen=True)
+class _Views:
+    """Samples to a batch; a class and no closure, so that worker processes can be started with it."""
+
+    processor: FahrFaceImageProcessor
+    frames: np.ndarray
+    seed: int
+
+    def __call__(self, samples: list[dict[str, Any]]) -> Batch:
+        views = [
+            augment(
+                sample["image"],
+                sample["corners"],
+                self.frames,
+                sample_generator(self.seed, sample["epoch"], sample["index"]),
+            )
+            for sample in samples
+        ]
+        return {
+            "pixel_values": torch.from_numpy(self.processor.normalize_crops(np.stack(views))),
+            "labels": torch.tensor([float(sample["age"]) for sample in samples]),
+            "name": [sample["name"] for sample in samples],
+        }
 
 
 @torch.inference_mode()

@@ -46,7 +46,7 @@ def augment(image: np.ndarray, corners: np.ndarray, frames: np.ndarray, generato
 
 
 def random_resized_crop(
-    image: np.ndarray, corners: np.ndarray, frames: np.ndarray, side: int, generator: np.random.Generator
+    image: np.ndarray, corners: np.ndarray | None, frames: np.ndarray, side: int, generator: np.random.Generator
 ) -> np.ndarray:
     """One random view for masked pre-training: a part of the stored crop, resized, and flipped half of the time.
 
@@ -55,7 +55,7 @@ def random_resized_crop(
 
     Args:
         image: (height, width, 3) uint8, with or without spare pixels around the model's own crop.
-        corners: See `augment`.
+        corners: See `augment`; None where they are not known, as of crops that others have aligned.
         frames: See `augment`.
         side: Of the view, in pixels.
         generator: The sample's own.
@@ -92,12 +92,14 @@ def fills(corners: np.ndarray, side: int) -> np.ndarray:
     return inside
 
 
-def _framed(image: np.ndarray, corners: np.ndarray, frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _framed(
+    image: np.ndarray, corners: np.ndarray | None, frames: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
     if generator.random() >= _FRAME:
         return image
-    if fills(corners[None], len(image))[0] and len(frames):
+    if len(frames) and (corners is None or fills(corners[None], len(image))[0]):
         corners = frames[generator.integers(len(frames))]
-    return blacken(image, corners)
+    return image if corners is None else blacken(image, corners)
 
 
 def _move(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:

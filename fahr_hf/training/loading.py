@@ -1,25 +1,28 @@
 """The batches that one process sees of an epoch, from any batch on: from samples with positions, or from a stream."""
 
+import functools
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from fahr_hf.data.streams import CropStream, StreamBatch
 from fahr_hf.training.randomness import epoch_order
-from fahr_hf.training.recipe import Batch, Recipe, Settings, Stream
+from fahr_hf.training.recipe import Batch, Recipe, Settings
 
 
-def epoch_batches(recipe: Recipe, settings: Settings, processes: int, workers: int) -> int:
+def epoch_batches(recipe: Recipe, settings: Settings, processes: int) -> int:
     """Batches of an epoch for each process, the same for all, and a multiple of `settings.accumulation`.
 
     Raises:
         ValueError: fewer samples than one step takes.
     """
-    if isinstance(recipe.samples, Stream):
-        batches = recipe.samples.steps(settings.batch_size, processes, max(1, workers))
+    if isinstance(recipe.samples, CropStream):
+        batches = recipe.samples.steps(settings.batch_size, processes)
     else:
         batches = len(recipe.samples) // (settings.batch_size * processes)
     steps = batches // settings.accumulation
@@ -43,33 +46,35 @@ def load_batches(
     workers: int,
     pin: bool,
 ) -> Iterator[Batch]:
-    """Batches `start` to `stop` of this process, loaded by `workers` processes beside this one."""
+    """Batches `start` to `stop` of this process, loaded by `workers` processes beside this one.
+
+    Where samples of a stream could not be read, a batch holds their names under `unreadable`.
+    """
     options: dict = {
-        "collate_fn": recipe.collate,
         "num_workers": workers,
         "worker_init_fn": _ignore_interruption,
         "pin_memory": pin,
         # Its own, or starting the workers would draw from the global one.
         "generator": torch.Generator(),
     }
-    if isinstance(recipe.samples, Stream):
+    if isinstance(recipe.samples, CropStream):
         stream = recipe.samples.batches(
-            epoch,
-            batch_size=settings.batch_size,
-            process=process,
-            processes=processes,
-            workers=max(1, workers),
-            start=start,
+            epoch, batch_size=settings.batch_size, process=process, processes=processes, start=start
         )
-        loader: DataLoader = DataLoader(stream, batch_size=None, **options)
+        collate = functools.partial(_collate_stream, recipe.collate)
+        loader: DataLoader = DataLoader(stream, batch_size=None, collate_fn=collate, **options)
     else:
         order = epoch_order(settings.seed, epoch, len(recipe.samples))
         # Batches are dealt to the processes like cards.
         numbers = [batch * processes + process for batch in range(start, stop)]
         batches = _Batches(order, epoch, settings.batch_size, numbers)
-        loader = DataLoader(recipe.samples, batch_sampler=batches, **options)  # type: ignore[arg-type]
+        loader = DataLoader(recipe.samples, batch_sampler=batches, collate_fn=recipe.collate, **options)  # type: ignore[arg-type]
     # Not one batch further: another would be loaded for nothing.
     return islice(loader, stop - start)
+
+
+def _collate_stream(collate: Callable[[list[Any]], Batch], batch: StreamBatch) -> Batch:
+    return {**collate(batch.samples), "unreadable": batch.unreadable}
 
 
 class _Batches(Sampler[list[tuple[int, int]]]):

@@ -28,7 +28,7 @@ from fahr_hf.training.checkpoints import FULL, restore_checkpoint, save_checkpoi
 from fahr_hf.training.interruption import Interruption
 from fahr_hf.training.loading import epoch_batches, load_batches
 from fahr_hf.training.randomness import step_randomness
-from fahr_hf.training.recipe import Batch, Recipe, Settings, Stream, learning_rate
+from fahr_hf.training.recipe import Batch, Recipe, Settings, learning_rate
 
 _MODEL = "model"
 _PICTURES = "pictures"
@@ -52,8 +52,7 @@ def train(
         settings: How.
         folder: Receives checkpoints, `history.json`, pictures, TensorBoard logs where that is installed, and at the
             end `model`, a Hugging Face checkpoint.
-        workers: Processes that load and augment, beside this one. Of samples with positions the result does not
-            depend on it; of a stream the order does.
+        workers: Processes that load and augment, beside this one. The result does not depend on it.
         checkpoint_steps: Steps after which a checkpoint is written, at the latest,
         checkpoint_minutes: and minutes.
         keep: Checkpoints that stay.
@@ -93,7 +92,7 @@ class _Run:
             project_dir=folder,
         )
         processes = self.accelerator.num_processes
-        self.epoch_steps = epoch_batches(recipe, settings, processes, workers) // settings.accumulation
+        self.epoch_steps = epoch_batches(recipe, settings, processes) // settings.accumulation
         self.total = self.epoch_steps * settings.epochs
         # Sharding gives the model another class.
         self.model_class = type(recipe.model)
@@ -105,8 +104,6 @@ class _Run:
         optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), fused=True)
         self.model, self.optimizer = self.accelerator.prepare(recipe.model, optimizer)
         self.fixed = {**asdict(settings), "processes": processes}
-        if isinstance(recipe.samples, Stream):
-            self.fixed["workers"] = max(1, workers)
         self.progress = restore_checkpoint(folder, self.model, self.optimizer.optimizer, self.fixed)
         self.saved = time.monotonic()
 
@@ -125,6 +122,7 @@ class _Run:
         model = self._plain_model()
         if self.accelerator.is_main_process:
             model.save_pretrained(self.folder / _MODEL)
+            self.recipe.processor.save_pretrained(self.folder / _MODEL)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return self.progress.history

@@ -4,29 +4,34 @@ The paper pre-trains its backbone so, on 42 million photos; its mask ratio, deco
 not published, and those here are He et al.'s where nothing else is said.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from fahr_hf.data.crops import Crops
+from fahr_hf.data.crops import Crops, is_cache, join, load_crops
+from fahr_hf.data.streams import CropStream
 from fahr_hf.metrics import mean_absolute_error
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.modeling_fahr_face import FahrFaceForPreTraining
 from fahr_hf.training.augmentation import random_resized_crop
 from fahr_hf.training.probe import probe_ages
 from fahr_hf.training.randomness import sample_generator
-from fahr_hf.training.recipe import Batch, Recipe, Samples, Settings, Stream
+from fahr_hf.training.recipe import Batch, Recipe, Samples, Settings
 from fahr_hf.training.reconstructions import draw_reconstructions
-from fahr_hf.training.samples import check_part
+from fahr_hf.training.samples import CropSamples, check_part, frames_of
 
 _VALIDATION_BATCH = 128
 # As many as tell whether the features improve; all of a large set would cost more than they tell.
 _PROBED = 2000
 _FEWEST_PROBED = 100
 _DRAWN = 8
+_LABELS = ("source", "photo_id", "part", "age")
+_NO_FRAMES = np.empty((0, 4, 2), np.float32)
 # He et al. (2022), appendix A.1: for 256 images a step.
 _BASE_RATE, _BASE_BATCH = 1.5e-4, 256
 
@@ -65,12 +70,41 @@ def pretraining_settings(
     )
 
 
+def load_pretraining_crops(
+    sources: Sequence[str | Path], stream: bool, seed: int = 0
+) -> tuple[CropSamples | CropStream, np.ndarray, Crops | None]:
+    """What `pretraining_recipe` takes, from crop caches and shards.
+
+    Args:
+        sources: Crop caches; with `stream` also WebDataset tars, see `Shards`.
+        stream: Whether crops of the part `train` are read as they are needed, or all into memory.
+        seed: Of the stream's order.
+
+    Returns:
+        The samples of the part `train`; frames for their augmentation; and up to 2,000 crops of the part
+        `validation`, evenly spread over the caches, or None where there are none.
+
+    Raises:
+        ValueError: no crops of the part `train`.
+    """
+    caches = [source for source in sources if is_cache(source)]
+    validation = [load_crops(cache, ["validation"], limit=_PROBED // len(caches)) for cache in caches]
+    held_out = join(validation, _LABELS) if sum(map(len, validation)) else None
+    if stream:
+        # Frames of a few photos serve as well as all.
+        return CropStream(sources, seed=seed), _NO_FRAMES if held_out is None else frames_of(held_out), held_out
+    fit = join([load_crops(source, ["train"]) for source in sources], _LABELS)
+    if not len(fit):
+        raise ValueError(f"No crops of the part 'train' in {', '.join(map(str, sources))}.")
+    return CropSamples(fit), frames_of(fit), held_out
+
+
 def pretraining_recipe(
     model: FahrFaceForPreTraining,
     processor: FahrFaceImageProcessor,
-    samples: Samples | Stream,
+    samples: Samples | CropStream,
     frames: np.ndarray,
-    validation: Crops,
+    validation: Crops | None = None,
     seed: int = 0,
 ) -> Recipe:
     """Masked pre-training; what is hidden in a view belongs to the sample, as its augmentation does.
@@ -80,46 +114,62 @@ def pretraining_recipe(
         processor: Normalises the crops; they were cut with it.
         samples: `CropSamples` or a `CropStream` of the part `train`.
         frames: See `augment`.
-        validation: Crops of the part `validation`, for the figures: `validation_loss`, the loss on crops as the
-            processor cuts them; and where at least a hundred have an age, `probe_mae` (years) and `probe_r` of a
-            linear probe on frozen [CLS] features (see `probe_ages`).
+        validation: Crops of the part `validation`, if there are any, for pictures and figures: `validation_loss`, the
+            loss on crops as the processor cuts them; and where at least a hundred have an age, `probe_mae` (years)
+            and `probe_r` of a linear probe on frozen [CLS] features (see `probe_ages`).
         seed: Of augmentation and masks.
 
     Raises:
         ValueError: validation crops of another part.
     """
-    check_part(validation, "validation")
-    patches, side = model.config.num_patches, model.config.image_size
-    shown = validation.select(np.linspace(0, len(validation) - 1, min(_PROBED, len(validation))).round().astype(int))
-
-    def collate(samples: list[dict[str, Any]]) -> Batch:
-        generators = [sample_generator(seed, sample["epoch"], sample["index"]) for sample in samples]
-        views = [
-            random_resized_crop(sample["image"], sample["corners"], frames, side, generator)
-            for sample, generator in zip(samples, generators, strict=True)
-        ]
-        return {
-            "pixel_values": torch.from_numpy(processor.normalize_crops(np.stack(views))),
-            "noise": torch.from_numpy(np.stack([generator.random(patches, np.float32) for generator in generators])),
-            "name": [sample["name"] for sample in samples],
-        }
+    if validation is not None:
+        check_part(validation, "validation")
+    views = _MaskedViews(processor, frames, model.config.image_size, model.config.num_patches, seed)
 
     def loss(model: torch.nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
         del generator
         return model(pixel_values=batch["pixel_values"], noise=batch["noise"]).loss
 
     def validate(model: Any) -> dict[str, float]:
-        losses, features = [], []
-        for pixel_values, noise in _validation_batches(model, processor, shown):
-            losses += [model(pixel_values=pixel_values, noise=noise).loss.item()] * len(pixel_values)
-            features.append(model.backbone(pixel_values).pooler_output.float().cpu().numpy())
-        return {"validation_loss": float(np.mean(losses)), **_probe(np.concatenate(features), shown)}
+        return {} if validation is None else _figures(model, processor, validation)
 
     def draw(model: Any) -> Image.Image:
-        pixel_values, noise = next(_validation_batches(model, processor, shown))
+        pixel_values, noise = next(_validation_batches(model, processor, validation))
         return draw_reconstructions(model, processor, pixel_values[:_DRAWN], noise[:_DRAWN])
 
-    return Recipe(model=model, samples=samples, collate=collate, loss=loss, validate=validate, draw=draw)
+    return Recipe(
+        model=model,
+        processor=processor,
+        samples=samples,
+        collate=views,
+        loss=loss,
+        validate=validate,
+        draw=None if validation is None else draw,
+    )
+
+
+@dataclass(frozen=True)
+class _MaskedViews:
+    """Samples to a batch; a class and no closure, so that worker processes can be started with it."""
+
+    processor: FahrFaceImageProcessor
+    frames: np.ndarray
+    side: int
+    patches: int
+    seed: int
+
+    def __call__(self, samples: list[dict[str, Any]]) -> Batch:
+        generators = [sample_generator(self.seed, sample["epoch"], sample["index"]) for sample in samples]
+        views = [
+            random_resized_crop(sample["image"], sample["corners"], self.frames, self.side, generator)
+            for sample, generator in zip(samples, generators, strict=True)
+        ]
+        noise = [generator.random(self.patches, np.float32) for generator in generators]
+        return {
+            "pixel_values": torch.from_numpy(self.processor.normalize_crops(np.stack(views))),
+            "noise": torch.from_numpy(np.stack(noise)),
+            "name": [sample["name"] for sample in samples],
+        }
 
 
 def _validation_batches(
@@ -132,6 +182,14 @@ def _validation_batches(
         stop = min(start + _VALIDATION_BATCH, len(crops))
         views = np.stack([crops.framed(index) for index in range(start, stop)])
         yield torch.from_numpy(processor.normalize_crops(views)).to(device), noise[start:stop].to(device)
+
+
+def _figures(model: FahrFaceForPreTraining, processor: FahrFaceImageProcessor, crops: Crops) -> dict[str, float]:
+    losses, features = [], []
+    for pixel_values, noise in _validation_batches(model, processor, crops):
+        losses += [model(pixel_values=pixel_values, noise=noise).loss.item()] * len(pixel_values)
+        features.append(model.backbone(pixel_values).pooler_output.float().cpu().numpy())
+    return {"validation_loss": float(np.mean(losses)), **_probe(np.concatenate(features), crops)}
 
 
 def _probe(features: np.ndarray, crops: Crops) -> dict[str, float]:

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
-from torch.utils.data import IterableDataset
 
+from fahr_hf.data.streams import CropStream
+from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.modeling_fahr_face import FahrFacePreTrainedModel
 
 Batch = dict[str, Any]
@@ -24,31 +25,15 @@ class Samples(Protocol):
         """Sample `place[1]` in epoch `place[0]`; the same whenever and wherever it is asked for."""
 
 
-@runtime_checkable
-class Stream(Protocol):
-    """Samples that can only be read in order, such as shards larger than memory; see `fahr_hf.data.streams`."""
-
-    def __len__(self) -> int:
-        """Number of samples in an epoch."""
-
-    def steps(self, batch_size: int, processes: int, workers: int) -> int:
-        """Batches in an epoch for each of `processes`, the same for all."""
-
-    def batches(
-        self, epoch: int, *, batch_size: int, process: int, processes: int, workers: int, start: int
-    ) -> IterableDataset:
-        """Lists of samples of one epoch for one process, from batch `start` on."""
-
-
 @dataclass(frozen=True)
 class Recipe:
     """What is trained, on what, towards what.
 
     Args:
         model: Its `parameter_groups` make the optimizer.
-        samples: See `Samples` and `Stream`.
-        collate: Samples to one batch: tensors, `name`, by which a broken sample is named, one text a sample, and
-            where samples could not be read, `unreadable`, their names.
+        processor: Saved beside the finished model, which needs crops that were cut with it.
+        samples: In memory or in shards; what `collate` takes are lists of them.
+        collate: Samples to one batch: tensors, and `name`, a text a sample by which a broken one can be found.
         loss: Of (model, batch, generator): a scalar, the mean over the batch's samples. What it draws at random comes
             from the generator.
         validate: Of (model): figures of merit, on nothing but the validation part.
@@ -56,7 +41,8 @@ class Recipe:
     """
 
     model: FahrFacePreTrainedModel
-    samples: Samples | Stream
+    processor: FahrFaceImageProcessor
+    samples: Samples | CropStream
     collate: Callable[[list[Any]], Batch]
     loss: Callable[[torch.nn.Module, Batch, torch.Generator], torch.Tensor]
     validate: Callable[[torch.nn.Module], dict[str, float]]

@@ -1,5 +1,6 @@
 """Crops in memory as training samples."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from fahr_hf.data.crops import Crops
 from fahr_hf.training.augmentation import fills
+
+_MOST_FRAMES = 4096
 
 
 class CropSamples:
@@ -39,8 +42,10 @@ class CropSamples:
 
 
 def frames_of(crops: Crops) -> np.ndarray:
-    """Corners of the photos that do not fill their crops, (m, 4, 2): frames for the augmentation."""
-    return crops.corners[~fills(crops.corners, crops.images.shape[1])]
+    """Corners of photos that do not fill their crops, (m, 4, 2), m up to 4,096: frames for the augmentation."""
+    frames = crops.corners[~fills(crops.corners, crops.images.shape[1])]
+    # A copy goes to every worker process.
+    return frames[:: max(1, math.ceil(len(frames) / _MOST_FRAMES))]
 
 
 def check_part(crops: Crops, part: str) -> None:

@@ -2,7 +2,10 @@
 
 import typer
 
+from fahr_hf.cli.data.build import build
 from fahr_hf.cli.data.crops import crops
+from fahr_hf.cli.data.duplicates import duplicates
+from fahr_hf.cli.data.inspect import inspect
 
 data = typer.Typer(help="Prepare photos for training.", no_args_is_help=True)
 
@@ -13,4 +16,7 @@ def _group() -> None:
     pass
 
 
+data.command()(build)
 data.command()(crops)
+data.command()(duplicates)
+data.command()(inspect)

@@ -1,4 +1,4 @@
-"""`fahr-hf data crops FILES... --out FOLDER`."""
+"""`fahr-hf data crops SOURCE OUT`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,27 +7,32 @@ import typer
 
 
 def crops(
-    files: Annotated[list[Path], typer.Argument(help="All Parquet files of one data set.")],
-    out: Annotated[Path, typer.Option(help="Folder for the crops; one that was begun is continued.")],
-    key: Annotated[
-        str, typer.Option(help="Column that identifies the person, or the photo where no identities exist.")
-    ] = "subject_id",
+    source: Annotated[Path, typer.Argument(help="A data set that `fahr-hf data build` made.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the crops; one that was begun is continued.")],
     margin: Annotated[float, typer.Option(help="Widens the crops by this fraction.")] = 0.0,
-    workers: Annotated[int | None, typer.Option(help="Processes; by default one for each processor.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each processor.")] = None,
+    image_format: Annotated[str, typer.Option("--format", help="jpeg or webp.")] = "jpeg",
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of the compression; by default 95.")] = None,
+    one_face: Annotated[
+        bool, typer.Option("--one-face", help="Leave out photos of several faces, unless a box tells which one counts.")
+    ] = False,
 ) -> None:
     """Find and align the faces of a data set once, for training.
 
-    The files have a column `image` of encoded photos and a column `split`; all others are carried along.
+    Photos that cannot be read, or have no face, are listed with the reason in the files rejects-*.parquet.
     """
     from tqdm.auto import tqdm
 
-    from fahr_hf.data.crops import cut_crops, load_crops
+    from fahr_hf.data.crops import count_outcomes
+    from fahr_hf.data.cutting import cut_crops
     from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 
-    with tqdm(unit="photo") as bar:
-        for done in cut_crops(files, out, key, FahrFaceImageProcessor(margin=margin), workers):
+    processor = FahrFaceImageProcessor(margin=margin)
+    with tqdm(unit=" photos") as bar:
+        for done, total in cut_crops(source, out, processor, workers, image_format, quality, one_face):
+            bar.total = total
             bar.update(done - bar.n)
-    result = load_crops(out)
-    typer.echo(f"{out}: {len(result)} crops, {len(result.rejected)} photos without one")
-    for entry in result.rejected["reason"].value_counts().to_pylist():
-        typer.echo(f"  {entry['counts']} x {entry['values']}")
+    crops, reasons = count_outcomes(out)
+    typer.echo(f"{out}: {crops:,} crops, {reasons.total():,} photos without one")
+    for reason, count in reasons.most_common():
+        typer.echo(f"  {count:,} x {reason}")

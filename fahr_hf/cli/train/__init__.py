@@ -3,14 +3,10 @@
 import typer
 
 from fahr_hf.cli.train.age import age
+from fahr_hf.cli.train.pretrain import pretrain
 
 train = typer.Typer(help="Train models on aligned crops.", no_args_is_help=True)
 
 
-@train.callback()
-def _group() -> None:
-    # With a callback typer keeps the name of the only command.
-    pass
-
-
+train.command()(pretrain)
 train.command()(age)

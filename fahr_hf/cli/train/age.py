@@ -1,18 +1,11 @@
 """`fahr-hf train age CROPS... --out FOLDER`."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-
-class Size(StrEnum):
-    """Named sizes of a new model."""
-
-    tiny = "tiny"
-    small = "small"
-    base = "base"
+from fahr_hf.cli.train.options import Size, start_from
 
 
 def age(
@@ -35,47 +28,25 @@ def age(
     the crops have a column `age`, in years. The finished model lies in the run's folder, under `model`.
     """
     import torch
+    from accelerate import PartialState
 
-    from fahr_hf.data.crops import aligning_options, join, load_crops
-    from fahr_hf.embedded import locate
-    from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
-    from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
+    from fahr_hf.data.crops import join, load_crops
     from fahr_hf.models.modeling_fahr_face import FahrFaceForAgeEstimation
     from fahr_hf.training.age import age_recipe, start_head
     from fahr_hf.training.loop import train as run
     from fahr_hf.training.recipe import Settings
 
-    caches = [load_crops(folder) for folder in crops]
-    parts = [cache.column("part") for cache in caches]
-    columns = ["source", "photo_id", "age", "part"]
-    fit = join([cache.select(part == "train") for cache, part in zip(caches, parts, strict=True)], columns)
-    validation = {
-        folder.name: cache.select(part == "validation")
-        for folder, cache, part in zip(crops, caches, parts, strict=True)
-    }
     torch.manual_seed(seed)
-    if start is None:
-        processor = FahrFaceImageProcessor(**aligning_options(crops[0]))
-        model = FahrFaceForAgeEstimation(FahrFaceConfig.from_size(size, age_output="expectation"))
+    model, processor, new_head = start_from(
+        start, crops, FahrFaceForAgeEstimation, shape={"size": size}, head={"age_output": "expectation"}
+    )
+    fit = join([load_crops(folder, ["train"]) for folder in crops], ["source", "photo_id", "age", "part"])
+    validation = {folder.name: load_crops(folder, ["validation"]) for folder in crops}
+    if new_head:
         start_head(model, fit.column("age"))
-    else:
-        place = locate(start)
-        processor = FahrFaceImageProcessor.from_pretrained(place)
-        model = FahrFaceForAgeEstimation.from_pretrained(place)
-    for folder in crops:
-        _check_alignment(folder, aligning_options(folder), processor.to_dict())
     settings = Settings(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, layer_decay=layer_decay, seed=seed
     )
     run(age_recipe(model, processor, fit, validation, seed), settings, out, workers)
-    processor.save_pretrained(out / "model")
-    typer.echo(f"{out / 'model'}: a FahrFaceForAgeEstimation, trained on {len(fit)} photos")
-
-
-def _check_alignment(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for name, value in found.items():
-        if value != wanted[name]:
-            raise ValueError(
-                f"The crops in {folder} were cut with {name} = {value!r}, and the model's processor has "
-                f"{wanted[name]!r}. Cut them again with the same settings."
-            )
+    if PartialState().is_main_process:
+        typer.echo(f"{out / 'model'}: a FahrFaceForAgeEstimation, trained on {len(fit)} photos")
