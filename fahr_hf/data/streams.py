@@ -54,12 +54,11 @@ class CropStream:
         sources: Crop caches, folders of WebDataset tars, or single shards; see `Shards`, also for the errors.
         part: Rows of this part; None for all. A shard without a column `part`, such as a tar, is used whole.
         seed: Of the order, at least 0.
-        window: Rows that are shuffled together, rounded up to whole blocks. A process holds four such windows.
+        window: Rows that are shuffled together, rounded up to whole blocks. A process holds four such windows, shared
+            among 1, 2 or 4 workers; with other numbers several workers hold the same.
     """
 
-    def __init__(
-        self, sources: Sequence[str | Path], part: str | None = "train", seed: int = 0, window: int = 1024
-    ) -> None:
+    def __init__(self, sources: Sequence[str | Path], part: str | None = "train", seed: int = 0, window: int = 1024):
         self.shards = Shards(sources, part)
         self.seed = seed
         self.window = window
