@@ -1,5 +1,6 @@
 """The weights that come with the package: complete, licensed, and answering as on the day they were made."""
 
+import json
 import re
 import subprocess
 import sys
@@ -21,8 +22,8 @@ AGE = 38.16
 NAMES = fahr_hf.checkpoints()
 
 
-def test_the_first_weights_are_there():
-    assert "fahr-faceage-tiny" in NAMES
+def test_a_backbone_and_an_age_model_are_there():
+    assert NAMES == ["fahr-face-tiny", "fahr-faceage-tiny"]
 
 
 def test_the_age_of_the_example_is_what_it_was():
@@ -55,12 +56,39 @@ def test_a_copy_of_the_published_folder_answers_without_fahr_hf(name, wheel, tmp
         assert (folder / file.name).read_bytes() == file.read_bytes()
     program = (
         "import sys, transformers\n"
-        "age = transformers.pipeline('face-age', model=sys.argv[1], trust_remote_code=True)\n"
-        "print(age(sys.argv[2])[0]['age'])"
+        "model = transformers.AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)\n"
+        "processor = transformers.AutoImageProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)\n"
+        "print(model(processor(sys.argv[2])['pixel_values']).pooler_output[0, :5].tolist())"
     )
     result = python_without_fahr_hf(program, folder, PHOTO)
     assert result.returncode == 0, result.stderr
+    backbone = fahr_hf.FahrFaceModel.from_pretrained(fahr_hf.checkpoint(name))
+    with torch.no_grad():
+        wanted = backbone(fahr_hf.FahrFaceImageProcessor()(PHOTO)["pixel_values"]).pooler_output[0, :5]
+    assert json.loads(result.stdout.splitlines()[-1]) == pytest.approx(wanted.tolist(), rel=1e-4, abs=1e-4)
+
+
+def test_a_copy_of_the_published_age_model_answers_without_fahr_hf(wheel, tmp_path, python_without_fahr_hf):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    program = (
+        "import sys, transformers\n"
+        "age = transformers.pipeline('face-age', model=sys.argv[1], trust_remote_code=True)\n"
+        "print(age(sys.argv[2])[0]['age'])"
+    )
+    result = python_without_fahr_hf(program, tmp_path / "fahr_hf/checkpoints/fahr-faceage-tiny", PHOTO)
+    assert result.returncode == 0, result.stderr
     assert float(result.stdout.split()[-1]) == pytest.approx(AGE, abs=0.3)
+
+
+def test_the_backbone_paints_hidden_parts_of_the_example_better_than_their_mean():
+    model = fahr_hf.FahrFaceForPreTraining.from_pretrained(fahr_hf.checkpoint("fahr-face-tiny"))
+    pixel_values = fahr_hf.FahrFaceImageProcessor()(PHOTO)["pixel_values"]
+    noise = torch.rand(8, 49, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        loss = model(pixel_values.expand(8, -1, -1, -1), noise=noise).loss
+    # Patches are normalised: their mean alone would give 1.
+    assert loss < 0.6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,8 +108,8 @@ def test_the_card_states_licence_and_the_ledgers_figures(name):
     assert card["license"] == "cc-by-nc-4.0"
     assert "[More Information Needed]" not in text
     ledger = (REPOSITORY / "benchmarks/test_ledger.csv").read_text()
-    for result in card["model-index"][0]["results"]:
+    for result in card.get("model-index", [{"results": []}])[0]["results"]:
         assert f",{result['metrics'][0]['value']}," in ledger
         assert f"{result['metrics'][0]['value']:.2f}" in body
-    for section in ("Out of scope", "Limits", "Training", "not medical advice"):
+    for section in ("Out of scope", "Limits", "Training", "Measured", "not medical advice"):
         assert section in body

@@ -171,6 +171,8 @@ def with_weights_named(recipe):
     return t.dataclasses.replace(recipe, loss=loss)
 
 train(with_weights_named(t.recipe()), settings, {out!r}, checkpoint_steps=1)
+# One run leaves the processes able to make another.
+train(t.recipe(), settings, {out!r} + "-again")
 """
 
 # Accelerate shards over accelerators only; told that it may, it shards over CPUs with gloo just as well.

@@ -124,7 +124,9 @@ class _Run:
             model.save_pretrained(self.folder / _MODEL)
             self.recipe.processor.save_pretrained(self.folder / _MODEL)
         self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+        # Not `end_training`, which would also take away the processes' way to talk: another run may follow.
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         return self.progress.history
 
     def _epoch(self, interruption: Interruption, bar: tqdm) -> None:

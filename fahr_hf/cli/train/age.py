@@ -50,3 +50,4 @@ def age(
     run(age_recipe(model, processor, fit, validation, seed), settings, out, workers)
     if PartialState().is_main_process:
         typer.echo(f"{out / 'model'}: a FahrFaceForAgeEstimation, trained on {len(fit)} photos")
+    PartialState().destroy_process_group()

@@ -51,3 +51,4 @@ def pretrain(
     run(pretraining_recipe(model, processor, samples, frames, validation, seed), settings, out, workers)
     if PartialState().is_main_process:
         typer.echo(f"{out / 'model'}: a FahrFaceForPreTraining, trained on {len(samples)} crops")
+    PartialState().destroy_process_group()
