@@ -13,7 +13,7 @@ from PIL import Image
 
 from fahr_hf import FahrFaceImageProcessor
 from fahr_hf.data import cutting
-from fahr_hf.data.crops import Crops, aligning_options, blacken, join, load_crops
+from fahr_hf.data.crops import Crops, aligning_options, blacken, decode, join, load_crops
 from fahr_hf.data.cutting import cut_crops
 
 PHOTO = encoded(ASTRONAUT, quality=95)
@@ -96,6 +96,11 @@ def test_crops_can_be_selected_and_joined(crops):
 def test_an_unknown_column_is_named_with_those_that_exist(crops):
     with pytest.raises(ValueError, match=r"No column 'mood' .*photo_id, subject_id, age"):
         crops.column("mood")
+
+
+def test_a_damaged_crop_is_an_error():
+    with pytest.raises(OSError, match="stored crop of 100 bytes is damaged"):
+        decode(PHOTO[:100])
 
 
 def test_an_incomplete_cache_is_not_loaded(folder, tmp_path):

@@ -55,8 +55,8 @@ def test_the_distance_is_the_number_of_bits_that_differ():
 def hashes_in_clusters(count: int, seed: int) -> np.ndarray:
     """Hashes of which many differ from a few others by up to twice `NEAR` bits, so that nearness is not transitive."""
     rng = np.random.default_rng(seed)
-    centres = rng.integers(0, 2, (count // 5, 256))
-    flips = rng.random((count, 256)) < rng.choice([0.01, 0.05, 0.1], (count, 1))
+    centres = rng.integers(0, 2, (count // 5, 264))
+    flips = rng.random((count, 264)) < rng.choice([0.01, 0.05, 0.1], (count, 1))
     return np.packbits(centres[rng.integers(0, len(centres), count)] ^ flips, axis=1)
 
 
@@ -82,7 +82,7 @@ def test_the_rule_is_a_walk_in_order_of_claims_past_all_that_stay(monkeypatch, s
 
 
 def test_a_test_photo_always_stays_and_a_held_out_one_never_goes_because_of_train():
-    same = np.zeros((8, 32), np.uint8)
+    same = np.zeros((8, 33), np.uint8)
     parts = ["train", "validation", "train", "test", "validation", "calibration", "test_young", "test"]
     assert find_duplicates(same, parts).tolist() == [3, 3, 3, -1, 3, 3, -1, -1]
     assert find_duplicates(same[:3], parts[:3]).tolist() == [1, -1, 1]
@@ -92,13 +92,13 @@ def test_a_test_photo_always_stays_and_a_held_out_one_never_goes_because_of_trai
 
 
 def test_bits_up_to_the_limit_count_as_near():
-    hashes = np.packbits(np.arange(256) < np.array([[0], [NEAR], [NEAR + 1]]), axis=1)
+    hashes = np.packbits(np.arange(264) < np.array([[0], [NEAR], [NEAR + 1]]), axis=1)
     assert find_duplicates(hashes[[0, 1]], ["train"] * 2).tolist() == [-1, 0]
     assert find_duplicates(hashes[[0, 2]], ["train"] * 2).tolist() == [-1, -1]
 
 
 def test_of_no_crops_none_is_left_out():
-    assert find_duplicates(np.zeros((0, 32), np.uint8), []).tolist() == []
+    assert find_duplicates(np.zeros((0, 33), np.uint8), []).tolist() == []
 
 
 # ------------------------------------------------------------------------------------------------------------ in caches
@@ -130,7 +130,7 @@ def test_caches_are_compared_within_and_with_each_other(caches):
     pairs = zip(("two/tests", "one/mirrored"), listed["reason"], strict=True)
     for other, reason in pairs:
         assert reason.startswith(f"nearly the same picture as {other} (")
-        assert reason.endswith(" of 256 bits)")
+        assert reason.endswith(" of 264 bits)")
     assert load_crops(caches[0]).column("photo_id").tolist() == ["mirrored"]
     assert len(load_crops(caches[1])) == 1
 

@@ -12,7 +12,7 @@ def crops(
     margin: Annotated[float, typer.Option(help="Widens the crops by this fraction.")] = 0.0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each processor.")] = None,
     image_format: Annotated[str, typer.Option("--format", help="jpeg or webp.")] = "jpeg",
-    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of the compression; by default 95.")] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of the compression; webp of 100 is lossless.")] = 95,
     one_face: Annotated[
         bool, typer.Option("--one-face", help="Leave out photos of several faces, unless a box tells which one counts.")
     ] = False,
