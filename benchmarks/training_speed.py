@@ -78,14 +78,14 @@ def main() -> None:
     print(
         f"One CPU thread, bfloat16, {BATCH} crops a step, medians of {turns} turns (`benchmarks/training_speed.py`).\n"
     )
-    print("| size | masked step, ms a crop | dense step | masked / dense | loading | loader / masked step |")
+    print("| size | masked step, ms a crop | dense step | masked / dense | loading | masked step / loading |")
     print("|---|---|---|---|---|---|")
     for size in ("tiny", "small"):
         # The first turn is for warming up.
         load, masked, dense = (
             1000 * statistics.median(seconds[size, kind][1:]) / BATCH for kind in ("load", "masked", "dense")
         )
-        cells = [f"{masked:.2f}", f"{dense:.2f}", f"{masked / dense:.2f}", f"{load:.2f}", f"{masked / load:.1f} x as fast"]
+        cells = [f"{masked:.2f}", f"{dense:.2f}", f"{masked / dense:.2f}", f"{load:.2f}", f"{masked / load:.1f}"]
         print(f"| {size} | {' | '.join(cells)} |")
 
 
