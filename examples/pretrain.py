@@ -22,6 +22,7 @@ from fahr_hf.training.pretraining import load_pretraining_crops, pretraining_rec
 
 
 def main() -> None:
+    """Build, cut, train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of photos; a csv with ages in it lets you watch progress")
     parser.add_argument("work", type=Path, help="receives the data set, the crops and the run")

@@ -229,9 +229,9 @@ class _Run:
             epoch = progress.step // self.epoch_steps
             with torch.inference_mode(), self.accelerator.autocast():
                 figures = self.recipe.validate(model)
-                if self.recipe.draw:
+                if picture := self.recipe.draw(model):
                     (self.folder / _PICTURES).mkdir(exist_ok=True)
-                    self.recipe.draw(model).save(self.folder / _PICTURES / f"epoch-{epoch:04}.png")
+                    picture.save(self.folder / _PICTURES / f"epoch-{epoch:04}.png")
             entry = {"epoch": epoch, "step": progress.step, "loss": progress.loss_sum / self.epoch_steps}
             entry |= {"samples": progress.samples, "unreadable": progress.unreadable, **figures}
             progress.history.append(entry)

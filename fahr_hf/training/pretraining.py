@@ -133,7 +133,9 @@ def pretraining_recipe(
     def validate(model: Any) -> dict[str, float]:
         return {} if validation is None else _figures(model, processor, validation)
 
-    def draw(model: Any) -> Image.Image:
+    def draw(model: Any) -> Image.Image | None:
+        if validation is None:
+            return None
         pixel_values, noise = next(_validation_batches(model, processor, validation))
         return draw_reconstructions(model, processor, pixel_values[:_DRAWN], noise[:_DRAWN])
 
@@ -144,7 +146,7 @@ def pretraining_recipe(
         collate=views,
         loss=loss,
         validate=validate,
-        draw=None if validation is None else draw,
+        draw=draw,
     )
 
 

@@ -37,7 +37,7 @@ class Recipe:
         loss: Of (model, batch, generator): a scalar, the mean over the batch's samples. What it draws at random comes
             from the generator.
         validate: Of (model): figures of merit, on nothing but the validation part.
-        draw: Of (model): a picture of what it has learned, kept for every epoch.
+        draw: Of (model): a picture of what it has learned, if there is one; those of all epochs are kept.
     """
 
     model: FahrFacePreTrainedModel
@@ -46,7 +46,7 @@ class Recipe:
     collate: Callable[[list[Any]], Batch]
     loss: Callable[[torch.nn.Module, Batch, torch.Generator], torch.Tensor]
     validate: Callable[[torch.nn.Module], dict[str, float]]
-    draw: Callable[[torch.nn.Module], Image.Image] | None = None
+    draw: Callable[[torch.nn.Module], Image.Image | None] = lambda model: None  # noqa: ARG005
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def start_from(
         processor = FahrFaceImageProcessor(**next(iter(cut.values()), {}))
     else:
         place = locate(start)
-        new_head = model_class.__name__ not in FahrFaceConfig.from_pretrained(place).architectures
+        new_head = model_class.__name__ not in (FahrFaceConfig.from_pretrained(place).architectures or ())
         model = model_class.from_pretrained(place, **(head if new_head else {}))
         processor = FahrFaceImageProcessor.from_pretrained(place)
     wanted = processor.to_dict()

@@ -1,0 +1,1 @@
+"""Survival statistics that agree with R's, and the report made from them."""

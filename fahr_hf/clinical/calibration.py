@@ -1,0 +1,227 @@
+"""Do as many people die as was predicted? On average, over the range of predictions, and group by group."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from fahr_hf.clinical.cox import Z95, CoxResult, cox_regression
+from fahr_hf.clinical.horizon import Predictions, check_predictions, observed_risk
+from fahr_hf.clinical.risk_groups import risk_groups
+
+# Of three knots, as Harrell's Regression Modeling Strategies places them.
+_KNOTS = (0.1, 0.5, 0.9)
+
+
+class ObservedExpected(NamedTuple):
+    """Deaths by a horizon: observed share (Kaplan-Meier), mean predicted probability, their ratio, 95 % interval."""
+
+    observed: float
+    expected: float
+    ratio: float
+    low: float
+    high: float
+
+
+class CalibrationSlope(NamedTuple):
+    """Slope of the predictions, 1 is best, below 1 they are too extreme; its standard error and 95 % interval."""
+
+    slope: float
+    se: float
+    low: float
+    high: float
+
+
+class CalibrationIndex(NamedTuple):
+    """Distance of predicted from smoothed observed probabilities: mean, median, 90th percentile, maximum."""
+
+    ici: float
+    e50: float
+    e90: float
+    e_max: float
+
+
+def observed_expected(
+    event: ArrayLike, time: ArrayLike, probability: ArrayLike, horizon: float, entry: ArrayLike | None = None
+) -> ObservedExpected:
+    """Observed deaths by the horizon over expected ones: calibration in the large.
+
+    Observed is 1 - S(horizon) by Kaplan-Meier, expected the mean of the predictions. The interval is that of log(O / E)
+    with the standard error of Greenwood's formula, se / O; the predictions count as fixed (Debray et al. 2017).
+
+    Args:
+        event: (n,), whether the follow-up ended in death, 0 and 1 or booleans.
+        time: (n,), time to death or censoring.
+        probability: (n,), predicted probability of death by the horizon, 0 to 1.
+        horizon: In the unit of `time`; deaths at the horizon count.
+        entry: (n,), time of entry; None if everybody was observed from the start.
+
+    Raises:
+        ValueError: columns that are not such columns, what is no probability, nobody dead by the horizon, or a horizon
+            beyond the follow-up.
+    """
+    outcomes, predicted, horizon = check_predictions(event, time, probability, horizon, entry)
+    observed = observed_risk(outcomes, np.ones(len(outcomes), bool), horizon)
+    ratio, margin = observed.risk / predicted.mean(), np.exp(Z95 * observed.se / observed.risk)
+    return ObservedExpected(observed.risk, float(predicted.mean()), ratio, ratio / margin, ratio * margin)
+
+
+def calibration_slope(
+    event: ArrayLike, time: ArrayLike, probability: ArrayLike, horizon: float, entry: ArrayLike | None = None
+) -> CalibrationSlope:
+    """Calibration slope: the Cox coefficient of log(-log(1 - probability)), over the whole follow-up.
+
+    For probabilities that a Cox model predicted, that is the slope of its linear predictor, the same at every horizon.
+    To judge the time up to a horizon alone, censor everybody there first.
+
+    Args:
+        event: As `observed_expected`.
+        time: As `observed_expected`.
+        probability: As `observed_expected`, but above 0, below 1, and not all the same.
+        horizon: As `observed_expected`.
+        entry: As `observed_expected`.
+
+    Raises:
+        ValueError: as `observed_expected`, or predictions that are all the same, 0 or 1.
+    """
+    predictions = check_predictions(event, time, probability, horizon, entry)
+    row = _regress(predictions, {"predicted": _log_hazard(predictions.probability)}).summary.loc["predicted"]
+    return CalibrationSlope(row["coef"], row["se"], row["coef"] - Z95 * row["se"], row["coef"] + Z95 * row["se"])
+
+
+def calibration_curve(
+    event: ArrayLike, time: ArrayLike, probability: ArrayLike, horizon: float, entry: ArrayLike | None = None
+) -> pd.DataFrame:
+    """The observed probability of death as a smooth function of the predicted one (Austin, Harrell, van Klaveren 2020).
+
+    A Cox regression of the outcome on a restricted cubic spline of log(-log(1 - probability)), with three knots at the
+    quantiles 0.1, 0.5, 0.9 (type 7); the observed probability is what that regression gives for each person by the
+    horizon, from Efron's baseline hazard.
+
+    Args:
+        event: As `observed_expected`.
+        time: As `observed_expected`.
+        probability: As `observed_expected`, but above 0, below 1, and different at the three quantiles.
+        horizon: As `observed_expected`.
+        entry: As `observed_expected`.
+
+    Returns:
+        One row a person, in order: `predicted`, `observed`. To draw the curve, sort by `predicted`.
+
+    Raises:
+        ValueError: as `observed_expected`, or predictions that are 0 or 1, or have too few different values.
+    """
+    predictions = check_predictions(event, time, probability, horizon, entry)
+    x = _log_hazard(predictions.probability)
+    knots = np.quantile(x, _KNOTS)
+    if len(np.unique(knots)) < len(knots):
+        raise ValueError(
+            f"probability has {len(np.unique(x))} different values, too few for a curve: its quantiles at {_KNOTS} "
+            "must differ. Use calibration_table with fewer groups."
+        )
+    fit = _regress(predictions, {"predicted": x, "bend": _bend(x, knots)})
+    return pd.DataFrame({"predicted": predictions.probability, "observed": _risk_by(fit, predictions.horizon)})
+
+
+def calibration_index(
+    event: ArrayLike, time: ArrayLike, probability: ArrayLike, horizon: float, entry: ArrayLike | None = None
+) -> CalibrationIndex:
+    """Integrated calibration index: how far the calibration curve is from the diagonal (Austin et al. 2020).
+
+    Args:
+        event: As `calibration_curve`.
+        time: As `calibration_curve`.
+        probability: As `calibration_curve`.
+        horizon: As `calibration_curve`.
+        entry: As `calibration_curve`.
+
+    Returns:
+        Mean (ICI), median (E50), 90th percentile (E90, type 7) and maximum of |observed - predicted| over the people.
+
+    Raises:
+        ValueError: as `calibration_curve`.
+    """
+    curve = calibration_curve(event, time, probability, horizon, entry)
+    distance = (curve["observed"] - curve["predicted"]).abs()
+    return CalibrationIndex(distance.mean(), distance.median(), distance.quantile(0.9), distance.max())
+
+
+def calibration_table(
+    event: ArrayLike,
+    time: ArrayLike,
+    probability: ArrayLike,
+    horizon: float,
+    groups: int = 10,
+    entry: ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Predicted and observed deaths in groups of rising predictions.
+
+    Args:
+        event: As `observed_expected`.
+        time: As `observed_expected`.
+        probability: As `observed_expected`.
+        horizon: As `observed_expected`.
+        groups: Number of groups of about the same size, at the quantiles of `risk_groups`.
+        entry: As `observed_expected`.
+
+    Returns:
+        Indexed by `group` from 1, the lowest risk: `n`, `deaths` seen by the horizon, `expected` (mean prediction),
+        `observed` (1 - Kaplan-Meier, NaN where the follow-up of a group ends before the horizon), `low`, `high` (95 %).
+
+    Raises:
+        ValueError: as `observed_expected`, or too many groups for the number of different predictions.
+    """
+    outcomes, predicted, horizon = check_predictions(event, time, probability, horizon, entry)
+    group, _ = risk_groups(predicted, groups)
+    died = outcomes.event & (outcomes.duration <= horizon)
+    rows = []
+    for number in range(1, groups + 1):
+        members = group == number
+        observed = observed_risk(outcomes, members, horizon)
+        rows.append(
+            {
+                "group": number,
+                "n": int(members.sum()),
+                "deaths": int(died[members].sum()),
+                "expected": predicted[members].mean(),
+                "observed": observed.risk,
+                "low": observed.low,
+                "high": observed.high,
+            }
+        )
+    return pd.DataFrame(rows).set_index("group")
+
+
+def _log_hazard(probability: np.ndarray) -> np.ndarray:
+    certain = np.flatnonzero((probability == 0) | (probability == 1))
+    if len(certain):
+        raise ValueError(
+            f"probability is {probability[certain[0]]:g} in row {certain[0]} ({len(certain)} rows are 0 or 1), which "
+            "has no log(-log(1 - probability)): no death is certain. Pull such predictions inwards, to 0.9999 say."
+        )
+    return np.log(-np.log1p(-probability))
+
+
+def _bend(x: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """What a restricted cubic spline of three knots adds to a straight line; it is straight beyond the outer knots."""
+    low, middle, high = knots
+    above = [np.clip(x - knot, 0, None) ** 3 for knot in knots]
+    bend = above[0] - above[1] * (high - low) / (high - middle) + above[2] * (middle - low) / (high - middle)
+    return bend / (high - low) ** 2
+
+
+def _regress(predictions: Predictions, covariates: dict[str, np.ndarray]) -> CoxResult:
+    outcomes = predictions.outcomes
+    data = pd.DataFrame({"duration": outcomes.duration, "event": outcomes.event.astype(int), **covariates})
+    if outcomes.entry is not None:
+        data["entry"] = outcomes.entry
+    entry = None if outcomes.entry is None else "entry"
+    return cox_regression(data, "duration", "event", list(covariates), entry=entry)
+
+
+def _risk_by(fit: CoxResult, horizon: float) -> np.ndarray:
+    moments = fit.maximum.moments
+    died = moments.sets.times[moments.sets.which]
+    hazard = (1 / moments.total)[died <= horizon].sum()
+    return -np.expm1(-hazard * moments.r)
