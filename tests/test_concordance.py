@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from fahr_hf.clinical.compare_concordance import compare_concordance
-from fahr_hf.concordance import concordance, concordance_influence
+from fahr_hf.clinical.concordance import concordance, concordance_influence
 
 R = Path(__file__).parent / "r"
 ANCHORS = json.loads((R / "concordance.json").read_text())["results"]

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fahr_hf.clinical.concordance import concordance
 from fahr_hf.clinical.discrimination import auc_over_time, uno_concordance
-from fahr_hf.concordance import concordance
 
 concordance_index_ipcw = pytest.importorskip("sksurv.metrics").concordance_index_ipcw
 Surv = pytest.importorskip("sksurv.util").Surv

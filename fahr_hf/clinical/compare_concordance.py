@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fahr_hf.concordance import concordance_influence
+from fahr_hf.clinical.concordance import concordance_influence
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def compare_concordance(
     """Compare Harrell's C of two scores of the same people, as the contrast (1, -1) of R's `concordance(fit_a, fit_b)`.
 
     Two scores of one cohort are correlated; the standard error is made of each person's influence on the difference
-    itself, so that what the scores share cancels. Pairs and ties are as in `fahr_hf.concordance.concordance`.
+    itself, so that what the scores share cancels. Pairs and ties are as in `fahr_hf.clinical.concordance.concordance`.
 
     Args:
         event: (n,), whether the follow-up ended in death, 0 and 1 or booleans.

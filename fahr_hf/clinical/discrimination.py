@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from fahr_hf.clinical.concordance import count_pairs
 from fahr_hf.clinical.ipcw import as_scikit_survival, check_times, scikit_survival
 from fahr_hf.clinical.outcomes import check_column, check_outcomes
-from fahr_hf.concordance import count_pairs
 
 
 def uno_concordance(event: ArrayLike, time: ArrayLike, risk: ArrayLike, tau: float | None = None) -> float:
     """Uno's C: concordance up to tau that does not depend on how people were censored (Uno et al. 2011).
 
     A comparable pair whose first death comes at t < tau counts 1 / G(t)^2; pairs are comparable as in
-    `fahr_hf.concordance.concordance`, and equal risks count one half. R's `concordance(timewt="n/G2", ymax=tau)`
+    `concordance`, and equal risks count one half. R's `concordance(timewt="n/G2", ymax=tau)`
     weights by the left limit G(t-) and includes t = tau: on tied times the two differ in the third or fourth decimal.
 
     Args:
