@@ -28,6 +28,7 @@ def pipeline(
     model: "str | os.PathLike | PreTrainedModel | None" = None,
     *,
     age_model: "str | os.PathLike | PreTrainedModel | None" = None,
+    flip: bool = False,
     image_processor: "BaseImageProcessor | None" = None,
     device: "int | str | torch.device | None" = None,
     dtype: "str | torch.dtype | None" = None,
@@ -45,6 +46,7 @@ def pipeline(
             name of an embedded checkpoint is meant by `"./name"`.
         age_model: For `"face-survival"`: the model whose ages decide about refusals, in the same ways; by
             default that of `"face-age"`.
+        flip: For `"face-age"`: average the ages of each crop and its mirror image; see `FaceAgePipeline`.
         image_processor: In place of the checkpoint's own, for instance one with `do_detect=False` for
             aligned crops.
         device: As in transformers; by default the first accelerator, or the CPU.
@@ -72,6 +74,8 @@ def pipeline(
         raise ValueError(f"Unknown task {task!r}; the tasks are {', '.join(_TASKS)}.")
     if age_model is not None and task != "face-survival":
         raise ValueError(f"age_model belongs to the task 'face-survival' alone; {task!r} takes model=.")
+    if flip and task != "face-age":
+        raise ValueError(f"flip belongs to the task 'face-age' alone, got it with {task!r}.")
     from fahr_hf.models import pipeline_fahr_face
 
     kwargs: dict[str, Any] = {"device": device, "batch_size": batch_size, "num_workers": num_workers}
@@ -81,6 +85,8 @@ def pipeline(
         model, processor = _load(task, source, image_processor, dtype, hub)
     else:
         processor = image_processor or _processor_of(model)
+    if task == "face-age":
+        kwargs["flip"] = flip
     if task == "face-survival":
         kwargs["age_pipeline"] = pipeline("face-age", age_model, device=device, dtype=dtype)
     return getattr(pipeline_fahr_face, _TASKS[task][0])(model=model, image_processor=processor, task=task, **kwargs)

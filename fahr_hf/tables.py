@@ -11,10 +11,12 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+from fahr_hf.table_files import import_pyarrow, kind_of_table, write_parquet
 
 # All tables have all of these, so that those of different tasks can be put together.
 COLUMNS: dict[str, str] = {
@@ -41,8 +43,6 @@ COLUMNS: dict[str, str] = {
 pixels of the photo; higher `risk` means earlier death, and `percentile` runs from 0 to 100 within `cohort`;
 `warning` belongs to a face and `error` to a photo without one; `model` is what made the row.
 """
-
-_ROW_GROUP = 10_000
 
 
 def shown(text: str) -> str:
@@ -99,19 +99,12 @@ class Table:
 
     def __init__(self, path: str | os.PathLike, model: str):
         self._path, self._model = Path(path), model
-        suffix = self._path.suffix.lower()
-        if suffix not in (".csv", ".jsonl", ".parquet"):
-            raise ValueError(
-                f"Cannot tell the kind of table from {str(path)!r}; the name must end in .csv, .jsonl or .parquet."
-            )
-        if not self._path.parent.is_dir():
-            raise FileNotFoundError(f"There is no folder {str(self._path.parent)!r} for the table; make it first.")
+        suffix = kind_of_table(self._path)
         self._is_parquet = suffix == ".parquet"
         self._lines: _Csv | _Jsonl = _Csv() if suffix == ".csv" else _Jsonl()
         self._growing = self._path
         self.done: set[str] = set()
         if self._is_parquet:
-            _pyarrow()
             self._growing = self._path.with_name(f"{self._path.name}.partial.jsonl")
             if self._path.exists():
                 self._continue_parquet()
@@ -226,18 +219,8 @@ class _Jsonl:
         return row
 
 
-def _pyarrow() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(
-            "A Parquet table needs pyarrow: `pip install pyarrow`. Tables in .csv and .jsonl do not."
-        ) from error
-    return pyarrow
-
-
 def _open_parquet(path: Path) -> Any:
-    pyarrow = _pyarrow()
+    pyarrow = import_pyarrow()
     try:
         return pyarrow.parquet.ParquetFile(path)
     except pyarrow.ArrowInvalid as error:
@@ -246,15 +229,8 @@ def _open_parquet(path: Path) -> Any:
 
 def _merge(path: Path, more: Iterable[dict[str, Any]]) -> None:
     """Add rows to a Parquet file, by way of a second one, so that it is whole at every moment."""
-    pyarrow = _pyarrow()
-    schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in COLUMNS.items()])
     whole = path.with_name(f"{path.name}.tmp")
-    stream: Iterator[dict[str, Any]] = iter(more)
-    with pyarrow.parquet.ParquetWriter(whole, schema) as writer:
-        if path.exists():
-            with _open_parquet(path) as file:
-                for group in range(file.num_row_groups):
-                    writer.write_table(file.read_row_group(group))
-        while chunk := list(islice(stream, _ROW_GROUP)):
-            writer.write_table(pyarrow.Table.from_pylist(chunk, schema))
+    with _open_parquet(path) if path.exists() else nullcontext() as file:
+        before = map(file.read_row_group, range(file.num_row_groups)) if file else ()
+        write_parquet(whole, COLUMNS, more, before)
     whole.replace(path)

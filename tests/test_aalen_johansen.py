@@ -56,6 +56,16 @@ def test_when_everybody_at_risk_has_died_the_curve_stays():
     np.testing.assert_allclose(curve.se[1:], curve.se[0, 0], rtol=1e-12)
 
 
+def test_where_everybody_has_died_of_one_cause_the_incidence_is_one_without_error():
+    entry = [56.0, 96.1, 55.9, 10.2, 31.6, 29.1, 63.7, 77.5]
+    duration = [64.1, 142.4, 144.3, 28.1, 88.7, 63.4, 110.3, 106.1]
+    curve = aalen_johansen(
+        duration, [2, 2, 2, 2, 2, 2, 2, 1], entry
+    )  # the one at risk first dies before all others enter
+    assert curve.incidence[:, 1].tolist() == [1] * 8
+    assert curve.se.tolist() == [[0, 0]] * 8
+
+
 def test_incidence_at_given_times_names_cause_and_time():
     curve = aalen_johansen([1, 2, 3, 4], [1, 2, 1, 0])
     table = curve.at([0.5, 2, 5])

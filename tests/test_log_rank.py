@@ -77,7 +77,7 @@ def test_a_categorical_sets_the_order_of_the_groups():
     ("event", "group", "message"),
     [
         ([0, 0, 0, 0], list("abab"), "no row of event is 1"),
-        ([1, 0, 1, 0], list("aaaa"), "at least two groups, got only 'a'"),
+        ([1, 0, 1, 0], list("aaaa"), "at least two groups, got only a"),
         ([1, 0, 1, 0], ["a", None, "b", "b"], "group must not be missing; it is in row 1"),
         ([1, 0, 1, 0], list("aab"), "group has 3 rows, and duration has 4"),
         ([0, 0, 1, 1], list("aabb"), "the groups a, b cannot be compared"),

@@ -402,3 +402,18 @@ class TestFineTuning:
         before = trainer.evaluate()["eval_loss"]
         trainer.train()
         assert trainer.evaluate()["eval_loss"] < before / 2
+
+
+@pytest.mark.parametrize("frozen", ["backbone", "all but adapters"])
+def test_a_frozen_stem_keeps_the_statistics_of_its_training(frozen):
+    from fahr_hf.training.lora import add_lora
+
+    torch.manual_seed(0)
+    model = FahrFaceForAgeEstimation(minute_config(stem="convolution"))
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.freeze_backbone() if frozen == "backbone" else add_lora(model, rank=2)
+    model.train()(images(), labels=torch.tensor([20.0, 30.0, 40.0])).loss.backward()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+    model.unfreeze_backbone()
+    model.train()(images())
+    assert any(not torch.equal(buffer, before[name]) for name, buffer in model.named_buffers() if name in before)

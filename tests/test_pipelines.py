@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from PIL import Image
+from PIL import Image, ImageFilter
 from skimage.data import astronaut
 from transformers.pipelines.pt_utils import KeyDataset
 
@@ -29,16 +29,20 @@ from fahr_hf import (
     FahrFaceModel,
     embedded,
 )
+from fahr_hf.conformal import intervals
+from fahr_hf.models.pipeline_fahr_face import _interval
 
 PORTRAIT = np.ascontiguousarray(astronaut()[:256, 96:352])
 EMPTY = np.full((120, 160, 3), 200, np.uint8)
 TWO_FACES = np.hstack([PORTRAIT, np.asarray(Image.fromarray(PORTRAIT).resize((200, 256)))[:, ::-1]])
 
 
-def save_checkpoint(folder, model_class=FahrFaceForAgeEstimation, years: float = 40, **processor) -> str:
+def save_checkpoint(
+    folder, model_class=FahrFaceForAgeEstimation, years: float = 40, calibration=None, **processor
+) -> str:
     """A small random checkpoint; its ages, if any, scatter a little around `years`."""
     torch.manual_seed(0)
-    model = model_class(FahrFaceConfig.from_size("tiny", num_hidden_layers=2))
+    model = model_class(FahrFaceConfig.from_size("tiny", num_hidden_layers=2, calibration=calibration))
     if model_class is FahrFaceForAgeEstimation:
         torch.nn.init.constant_(model.age_head.bias, years)
     model.save_pretrained(folder)
@@ -129,6 +133,83 @@ def test_crops_that_are_aligned_already_are_taken_as_they_are(age_checkpoint, ag
 
     assert face["age"] == pytest.approx(age(PORTRAIT)[0]["age"], abs=1e-4)
     assert face["box"] is face["landmarks"] is face["detection_score"] is None
+
+
+def test_a_blurred_face_comes_with_a_warning_and_a_sharp_one_does_not(age):
+    blurred = Image.fromarray(PORTRAIT).filter(ImageFilter.GaussianBlur(4))
+
+    assert age(PORTRAIT)[0]["warning"] is None
+    assert age(blurred)[0]["warning"].startswith("blurred face: sharpness ")
+
+
+# ------------------------------------------------------------------------------------- intervals and flip averaging
+
+
+TABLE = {"level": 0.9, "photos": 60, "data": "x", "edges": [30.0, 45.0], "counts": [20, 20, 20]}
+CALIBRATION = {
+    "age": {**TABLE, "below": [1.0, 5.5, 9.0], "above": [2.0, 6.5, 11.0]},
+    "age_flip": {**TABLE, "below": [0.5, 4.5, 8.0], "above": [1.0, 5.0, 10.0]},
+}
+
+
+@pytest.mark.parametrize("years", [0.5, 38, 80])
+def test_a_calibrated_checkpoint_answers_with_the_interval_of_its_table(tmp_path, years):
+    (face,) = fahr_hf.pipeline("face-age", save_checkpoint(tmp_path, years=years, calibration=CALIBRATION))(PORTRAIT)
+
+    low, high = intervals(CALIBRATION["age"], np.array([face["age"]]))
+    assert face["interval"] == [low[0], high[0]]
+    json.dumps(face)
+
+
+def test_pipeline_and_library_apply_a_table_alike_also_on_its_edges_and_near_birth():
+    ages = [-1.0, 0.0, 0.4, 29.9, 30.0, 44.999, 45.0, 99.0]
+
+    for table in CALIBRATION.values():
+        expected = np.stack(intervals(table, np.array(ages)), axis=1)
+        np.testing.assert_array_equal([_interval(table, age) for age in ages], expected)
+
+
+def test_flip_averaging_is_the_mean_over_the_crop_and_its_mirror_image_with_its_own_table(tmp_path):
+    folder = save_checkpoint(tmp_path, calibration=CALIBRATION)
+    flipping = fahr_hf.pipeline("face-age", folder, flip=True)
+    pixel_values = flipping.image_processor(PORTRAIT)["pixel_values"]
+    with torch.no_grad():
+        plain, mirrored = (flipping.model(pixel_values=values).age for values in (pixel_values, pixel_values.flip(3)))
+
+    (face,) = flipping(PORTRAIT)
+
+    assert plain != mirrored
+    assert face["age"] == pytest.approx((plain.item() + mirrored.item()) / 2, abs=1e-4)
+    assert face["interval"] == _interval(CALIBRATION["age_flip"], face["age"])
+    assert face["warning"] is None
+    assert transformers.pipeline("face-age", model=folder, flip=True)(PORTRAIT) == [face]
+
+
+def test_flip_averaging_without_its_own_table_has_no_interval_and_says_why(tmp_path):
+    folder = save_checkpoint(tmp_path, calibration={"age": CALIBRATION["age"]})
+
+    (face,) = fahr_hf.pipeline("face-age", folder, flip=True)(PORTRAIT)
+
+    assert face["interval"] is None
+    assert face["warning"] == "no interval: not calibrated for flip averaging"
+    with pytest.raises(ValueError, match="flip belongs to the task 'face-age' alone"):
+        fahr_hf.pipeline("face-embedding", folder, flip=True)
+
+
+def test_a_calibrated_checkpoint_without_the_package_answers_with_its_interval(python_without_fahr_hf, photo, tmp_path):
+    folder = save_checkpoint(tmp_path / "calibrated", calibration=CALIBRATION)
+    program = """
+import json, sys, transformers
+for flip in (False, True):
+    age = transformers.pipeline("face-age", model=sys.argv[1], trust_remote_code=True, flip=flip)
+    print(json.dumps(age(sys.argv[2])[0]))
+"""
+    done = python_without_fahr_hf(program, folder, photo)
+
+    assert done.returncode == 0, done.stderr
+    for line, flip in zip(done.stdout.splitlines(), (False, True), strict=True):
+        (expected,) = fahr_hf.pipeline("face-age", folder, flip=flip)(photo)
+        assert json.loads(line)["interval"] == pytest.approx(expected["interval"], abs=1e-3)
 
 
 # ----------------------------------------------------------------------------------------------------------- inputs
@@ -448,6 +529,15 @@ def test_a_risk_comes_with_the_age_that_allowed_it_and_no_made_up_percentile(sur
     assert isinstance(face["risk"], float)
     assert face["percentile"] is face["cohort"] is face["survival"] is None, "not calibrated"
     assert face["age"] == pytest.approx(age(PORTRAIT)[0]["age"], abs=1e-4)
+
+
+def test_the_age_beside_a_risk_has_the_interval_of_the_age_model(survival_checkpoint, tmp_path):
+    calibrated = save_checkpoint(tmp_path, calibration=CALIBRATION)
+    survival = fahr_hf.pipeline("face-survival", survival_checkpoint, age_model=calibrated)
+
+    (face,) = survival(PORTRAIT, adult=True)
+
+    assert face["interval"] == _interval(CALIBRATION["age"], face["age"])
 
 
 @pytest.mark.parametrize("declared", [{}, {"adult": False}, {"adult": "yes"}])

@@ -17,7 +17,14 @@ from PIL import Image
 from skimage.data import astronaut
 
 import fahr_hf
-from fahr_hf import FahrFaceConfig, FahrFaceForAgeEstimation, FahrFaceForSurvival, FahrFaceImageProcessor, embedded
+from fahr_hf import (
+    FahrFaceConfig,
+    FahrFaceForAgeEstimation,
+    FahrFaceForSurvival,
+    FahrFaceImageProcessor,
+    embedded,
+    persons,
+)
 from fahr_hf.tables import COLUMNS, Table, rows, shown
 
 PORTRAIT = Image.fromarray(astronaut())
@@ -243,6 +250,119 @@ def test_annotated_copies_never_go_among_the_photos(run, photos, model, place):
     assert code == 1
     assert "lies among the photos" in error_output
     assert (photos / "a.png").read_bytes() == before
+
+
+# ------------------------------------------------------------------------------------------------- flip and persons
+
+
+def test_flip_averaging_answers_otherwise_and_does_not_continue_a_table_without(run, photos, model, tmp_path):
+    arguments = ("predict", photos / "a.png", "--model", model, "--out")
+    run(*arguments, tmp_path / "plain.jsonl")
+    code, _, _ = run(*arguments, tmp_path / "flip.jsonl", "--flip")
+    (plain,), (flipped,) = read(tmp_path / "plain.jsonl"), read(tmp_path / "flip.jsonl")
+
+    assert code == 0
+    assert plain["age"] != flipped["age"] == pytest.approx(plain["age"], abs=5)
+    assert flipped["model"] == f"{model}, flip averaging"
+    assert "not calibrated for flip averaging" in flipped["warning"]
+    code, _, error_output = run(*arguments, tmp_path / "plain.jsonl", "--flip")
+    assert (code, "cannot be continued" in error_output) == (1, True)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory) -> Path:
+    """A folder with Ann in two photos and a text that is none, and of Bob a wall; and beside it a csv with dates."""
+    place = tmp_path_factory.mktemp("people")
+    folder = place / "photos"
+    for name in ("ann/later", "bob"):
+        (folder / name).mkdir(parents=True)
+    PORTRAIT.save(folder / "ann/a.png")
+    PORTRAIT.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "ann/later/b.png")
+    (folder / "ann/no_photo.jpg").write_text("this is no photo")
+    Image.new("RGB", (160, 120), "white").save(folder / "bob/c.png")
+    (place / "people.csv").write_text(
+        "person,photo,date,remark\n"
+        "Ann,photos/ann/a.png,2020-01-01,\n"
+        "Ann,photos/ann/later/b.png,2024-01-01,tired\n"
+        "Ann,photos/ann/no_photo.jpg,,\n"
+        f"Bob,{folder / 'bob/c.png'},2021-05-01,\n"
+    )
+    return place
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_sub_folders_give_one_row_a_person_and_every_photo_is_counted(run, people, model, tmp_path, suffix):
+    table = tmp_path / f"table{suffix}"
+    code, output, _ = run("predict", people / "photos", "--group-by", "person", "--model", model, "--out", table)
+    ann, bob = read(table)
+
+    assert (code, output) == (0, "")
+    assert list(ann) == list(persons.COLUMNS)
+    counts = ("person", "photos", "no_face", "unreadable")
+    assert [str(ann[name]) for name in counts] == ["ann", "2", "0", "1"]
+    assert [str(bob[name]) for name in counts] == ["bob", "0", "1", "0"]
+    assert float(ann["age"]) == pytest.approx(40, abs=5)
+    assert float(ann["sd"]) > 0
+    assert not ann["rate"]
+    assert bob["note"] == "no photo with a face"
+    assert [path.name for path in tmp_path.iterdir()] == [table.name]
+    code, _, error_output = run("predict", people / "photos", "--group-by", "person", "--model", model, "--out", table)
+    assert (code, "a table of persons is not continued" in error_output) == (1, True)
+
+
+def test_a_csv_with_dates_gives_the_rate_at_which_a_face_ages(run, people, model):
+    grouped = ("--group-by", "person", "--model", model)
+    code, output, _ = run("predict", people / "people.csv", *grouped, "--json")
+    ann, bob = json.loads(output)
+    ages = [run("predict", people / "photos/ann" / name, "--model", model, "--json")[1] for name in ("a.png", "later")]
+    first, second = (json.loads(text)[0]["faces"][0]["age"] for text in ages)
+
+    assert code == 0
+    assert (ann["person"], ann["dates"], ann["span"]) == ("Ann", 2, pytest.approx(4, abs=0.01))
+    assert ann["rate"] == pytest.approx((second - first) / ann["span"], abs=1e-3)
+    assert ann["note"].startswith("no standard error")
+    assert bob["rate"] is None
+    code, output, _ = run("predict", people / "people.csv", *grouped)
+    assert output.startswith("Ann: age ")
+    assert "years a year [1 unreadable; no standard error" in output
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("photo,name\na.jpg,Ann\n", "has no column person; it has photo, name"),
+        ("photo,person\n", "has no rows"),
+        ("photo,person\n,Ann\na.jpg,\n", "row 2 names no photo; row 3 names no person"),
+        ("photo,person\na.jpg,Ann\na.jpg,Bob\n", "row 3 has 'a.jpg' a second time"),
+        ("photo,person,date\na.jpg,Ann,31.5.2024\n", "row 2 has the date '31.5.2024', expected one such as 2024-05-31"),
+    ],
+)
+def test_a_csv_that_cannot_be_used_says_which_rows(run, model, tmp_path, content, message):
+    (tmp_path / "people.csv").write_text(content)
+
+    code, _, error_output = run("predict", tmp_path / "people.csv", "--group-by", "person", "--model", model)
+
+    assert code == 1
+    assert message in error_output
+
+
+def test_what_cannot_be_grouped_is_refused(run, photos, people, model):
+    grouped = ("--group-by", "person", "--model", model)
+    for arguments, message in (
+        ((photos,), "every photo must lie in the sub-folder of its person, and 3 lie outside"),
+        ((photos / "a.png",), "is neither"),
+        ((photos, people), "takes one folder or one .csv, got 2"),
+        ((people / "photos", "--task", "both"), "leave out --task, --age-model and --annotate"),
+        ((people / "photos", "--out", photos / "table.xlsx"), "must end in .csv, .jsonl or .parquet"),
+    ):
+        code, _, error_output = run("predict", *arguments, *grouped)
+        assert (code, message in error_output) == (1, True), error_output
+    (photos / "more/d.jpg").unlink()
+    for name in ("a.png", "b.png", "c.jpg"):
+        (photos / name).rename(photos / "more" / f"{name}.txt")
+    (photos / "more/c.jpg").write_text("this is no photo")
+    code, _, error_output = run("predict", photos, *grouped)
+    assert (code, "None of the 1 photos could be read" in error_output) == (1, True)
 
 
 # --------------------------------------------------------------------------------------------------------- survival

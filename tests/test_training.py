@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 from conftest import images, minute_config
+from own_photo_sets import write_csv, write_faces
 from typer.testing import CliRunner
 
 from fahr_hf import FahrFaceConfig, FahrFaceForAgeEstimation, FahrFaceForPreTraining, FahrFaceImageProcessor
@@ -330,6 +331,67 @@ def test_the_command_line_refuses_crops_that_the_model_would_not_see(crop_cache,
     result = run_train(crop_cache, "--out", tmp_path / "run", "--start", tmp_path / "model")
     assert isinstance(result.exception, ValueError)
     assert "margin = 0.0, and the model's processor has 0.3" in str(result.exception)
+
+
+@pytest.mark.parametrize("arguments", [[], ["{crops}", "--data", "my.csv", "--images", "photos"]])
+def test_the_command_line_wants_crops_or_a_table_and_not_both(crop_cache, tmp_path, arguments):
+    result = run_train("--out", tmp_path, *(argument.format(crops=crop_cache) for argument in arguments))
+    assert isinstance(result.exception, ValueError)
+    assert "Give either folders of crops, or --data and --images" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "my.csv"], "--data needs --images"),
+        (["--data", "my.csv", "--images", "photos", "--balance", 1], "--balance means nothing with --data"),
+        (["{crops}", "--lora", 4], "--lora means nothing with CROPS"),
+    ],
+)
+def test_the_command_line_refuses_options_that_would_be_without_effect(crop_cache, tmp_path, arguments, message):
+    result = run_train("--out", tmp_path, *(str(argument).format(crops=crop_cache) for argument in arguments))
+    assert isinstance(result.exception, ValueError)
+    assert message in str(result.exception)
+
+
+def test_the_command_line_runs_two_stages_with_a_head_of_ones_choice(crop_cache, tmp_path):
+    options = ("--loss", "ordinal", "--balance", 1, "--drop-path", 0.2, "--patience", 1, "--batch-size", 4)
+    curated = ("--curated", crop_cache, "--curated-epochs", 1, "--epochs", 1, "--workers", 0)
+    result = run_train(crop_cache, "--out", tmp_path / "run", *options, *curated)
+    assert "trained on 8 photos" in result.output
+    model = FahrFaceForAgeEstimation.from_pretrained(tmp_path / "run" / "model")
+    assert (model.config.age_output, model.config.drop_path_rate) == ("ordinal", 0.2)
+    stages = [json.loads((tmp_path / "run" / name / "run.json").read_text()) for name in ("everything", "curated")]
+    assert [stage["run"]["stage"]["balance"] for stage in stages] == [1, 1]
+    another = run_train(
+        crop_cache, "--out", tmp_path / "more", "--start", tmp_path / "run" / "model", "--loss", "years"
+    )
+    assert "has an age head already, an 'ordinal' one" in str(another.exception)
+
+
+def test_two_folders_of_one_name_are_refused(crop_cache, tmp_path):
+    result = run_train(crop_cache, crop_cache, "--out", tmp_path / "run")
+    assert isinstance(result.exception, ValueError)
+    assert "have one name" in str(result.exception)
+
+
+def test_the_command_line_fine_tunes_on_a_table_of_ones_own_photos(tmp_path):
+    write_faces(tmp_path / "photos", 16)
+    rows = [f"{n}.jpg, {20 + 2 * n}, {'validation' if n % 4 == 0 else 'train'}" for n in range(16)]
+    table = write_csv(tmp_path / "my.csv", "\n".join(["image,Years,split", *rows, "none.jpg, 30, train"]))
+    start = tmp_path / "start"
+    FahrFaceForAgeEstimation(minute_config(image_size=112, patch_size=16)).save_pretrained(start)
+    FahrFaceImageProcessor().save_pretrained(start)
+    own = ("--data", table, "--images", tmp_path / "photos", "--column", "age=Years", "--start", start)
+    short = ("--head-epochs", 1, "--epochs", 1, "--lora", 2, "--workers", 0)
+    refused = run_train(*own, *short, "--out", tmp_path / "run")
+    assert "photo does not exist, 1 row: 17 (none.jpg)" in str(refused.exception)
+    result = run_train(*own, *short, "--out", tmp_path / "run", "--skip-bad-rows")
+    assert "trained on 12 photos" in result.output
+    FahrFaceForAgeEstimation.from_pretrained(tmp_path / "run" / "model")
+    assert [path.parent.name for path in sorted((tmp_path / "run").glob("*/run.json"))] == ["head", "lora"]
+    assert (tmp_path / "run" / "model" / "README.md").is_file()
+    assert (tmp_path / "run" / "report" / "report.html").is_file()
 
 
 def test_the_command_line_never_asks_the_network_for_a_typing_error(crop_cache, tmp_path):

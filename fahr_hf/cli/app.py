@@ -7,8 +7,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from fahr_hf.cli.calibrate import calibrate
 from fahr_hf.cli.convert import convert
 from fahr_hf.cli.data import data
+from fahr_hf.cli.evaluate import evaluate
 from fahr_hf.cli.predict import predict
 from fahr_hf.cli.train import train
 
@@ -22,6 +24,8 @@ _program = typer.Typer(
 _program.command()(predict)
 _program.add_typer(data, name="data")
 _program.add_typer(train, name="train")
+_program.add_typer(evaluate, name="evaluate")
+_program.command()(calibrate)
 _program.command()(convert)
 
 

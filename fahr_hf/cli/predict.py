@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 _NOTICE = "These are research estimates. They are no medical advice and no basis for a decision about a person."
 
 
+class Group(StrEnum):
+    """What `predict` can put the answers of several photos together by."""
+
+    person = "person"
+
+
 class Task(StrEnum):
     """What `predict` can be asked for."""
 
@@ -26,7 +32,9 @@ class Task(StrEnum):
 
 
 def predict(
-    photos: Annotated[list[str], typer.Argument(help="Image files, folders of them, or URLs.")],
+    photos: Annotated[
+        list[str], typer.Argument(help="Image files, folders of them, or URLs; for --group-by see above.")
+    ],
     task: Annotated[Task, typer.Option(help="What to predict.")] = Task.age,
     model: Annotated[
         str | None,
@@ -38,11 +46,15 @@ def predict(
     adult: Annotated[
         bool, typer.Option("--adult", help="Declare that everybody shown is an adult; survival demands it.")
     ] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Average the ages of each face and its mirror image: twice the time.")
+    ] = False,
+    group_by: Annotated[Group | None, typer.Option(help="One answer for all photos of a person.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Table to write, .csv, .jsonl or .parquet; one that exists is continued."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a list with one object a photo.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list with one object a photo, or person.")] = False,
     annotate: Annotated[
         Path | None, typer.Option(help="Folder for copies of the photos with boxes and answers.")
     ] = None,
@@ -52,7 +64,18 @@ def predict(
     Folders are searched at any depth. A photo that cannot be read, or shows no face, gets a row that says
     so, and the run goes on; the exit code is 1 only if no photo could be read at all. A run that was
     interrupted goes on where it ended when it is started again with the same --out.
+
+    With --group-by person, PHOTOS is one folder with a sub-folder for each person, or one .csv with the columns
+    photo (paths from the csv's own folder, or URLs), person and, optionally, date (such as 2024-05-31). The largest
+    face of a photo counts. A person's age is the median, beside its spread; with dates at least a year apart there is
+    also the face-aging rate: years of predicted age a year, with a standard error from how much photos disagree. The
+    table is written when all photos are done, and not continued.
     """
+    if group_by is not None:
+        if task is not Task.age or age_model is not None or annotate is not None:
+            raise ValueError("--group-by person gives ages alone: leave out --task, --age-model and --annotate.")
+        _predict_persons(photos, model, flip, out, as_json)
+        return
     from fahr_hf.models.pipeline_fahr_face import NO_FACE
     from fahr_hf.tables import Table, shown
 
@@ -60,7 +83,7 @@ def predict(
     if not names:
         raise ValueError(f"There are no photos in {', '.join(photos)}: no file there has the suffix of an image.")
     place_of = None if annotate is None else _places(photos, annotate)
-    pipeline, made_by = _open(task, model, age_model)
+    pipeline, made_by = _open(task, model, age_model, flip)
     options: dict[str, Any] = {} if task is Task.age else {"adult": adult}
     read = 0
     with Table(out, made_by) if out else nullcontext() as table, _printer(as_json, out) as show:
@@ -83,6 +106,33 @@ def predict(
         raise ValueError(f"None of the {len(todo)} photos could be read; the last error was: {record['error']}")
 
 
+def _predict_persons(photos: list[str], model: str | None, flip: bool, out: Path | None, as_json: bool) -> None:
+    from fahr_hf.cli.persons import in_words, read_persons
+    from fahr_hf.persons import COLUMNS, group
+    from fahr_hf.table_files import kind_of_table, write_table
+    from fahr_hf.tables import shown
+
+    if len(photos) != 1:
+        raise ValueError(f"--group-by person takes one folder or one .csv, got {len(photos)}.")
+    if out is not None and kind_of_table(out) and out.exists():
+        raise ValueError(f"{str(out)!r} exists, and a table of persons is not continued. Give it another name.")
+    person_of, date_of = read_persons(photos[0])
+    pipeline, made_by = _open(Task.age, model, None, flip)
+    _say(_NOTICE)
+    records = _with_progress(pipeline.records(person_of), len(person_of), hidden=not (as_json or out))
+    rows = group(records, person_of, date_of, made_by)
+    if all(row["unreadable"] and not row["photos"] + row["no_face"] for row in rows):
+        raise ValueError(f"None of the {len(person_of)} photos could be read.")
+    for row in rows:
+        row["person"] = shown(row["person"])
+    if out is not None:
+        write_table(out, rows, COLUMNS)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    elif out is None:
+        typer.echo("\n".join(map(in_words, rows)))
+
+
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 
@@ -101,7 +151,7 @@ def _expand(photos: list[str]) -> Iterator[str]:
             yield photo
 
 
-def _open(task: Task, model: str | None, age_model: str | None) -> "tuple[FacePipeline, str]":
+def _open(task: Task, model: str | None, age_model: str | None, flip: bool) -> "tuple[FacePipeline, str]":
     """The pipeline, and what the table says has made its rows."""
     from transformers.utils import logging
 
@@ -112,7 +162,10 @@ def _open(task: Task, model: str | None, age_model: str | None) -> "tuple[FacePi
     if task is Task.age:
         if age_model is not None:
             raise ValueError("--age-model belongs to the tasks survival and both; with age, give --model.")
-        return pipeline("face-age", model), model or default_model("face-age")
+        made_by = model or default_model("face-age")
+        return pipeline("face-age", model, flip=flip), f"{made_by}, flip averaging" if flip else made_by
+    if flip:
+        raise ValueError("--flip belongs to the task age.")
     made_by = f"{model or default_model('face-survival')}, ages by {age_model or default_model('face-age')}"
     return pipeline("face-survival", model, age_model=age_model), made_by
 

@@ -1,5 +1,6 @@
 """Do as many people die as was predicted? On average, over the range of predictions, and group by group."""
 
+from math import exp
 from typing import NamedTuple
 
 import numpy as np
@@ -60,11 +61,17 @@ def observed_expected(
     Raises:
         ValueError: columns that are not such columns, what is no probability, nobody dead by the horizon, or a horizon
             beyond the follow-up.
+
+    Example:
+        >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
+        >>> observed_expected([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3).observed
+        0.5
     """
     outcomes, predicted, horizon = check_predictions(event, time, probability, horizon, entry)
     observed = observed_risk(outcomes, np.ones(len(outcomes), bool), horizon)
-    ratio, margin = observed.risk / predicted.mean(), np.exp(Z95 * observed.se / observed.risk)
-    return ObservedExpected(observed.risk, float(predicted.mean()), ratio, ratio / margin, ratio * margin)
+    expected = float(predicted.mean())
+    ratio, margin = observed.risk / expected, exp(Z95 * observed.se / observed.risk)
+    return ObservedExpected(observed.risk, expected, ratio, ratio / margin, ratio * margin)
 
 
 def calibration_slope(
@@ -84,10 +91,16 @@ def calibration_slope(
 
     Raises:
         ValueError: as `observed_expected`, or predictions that are all the same, 0 or 1.
+
+    Example:
+        >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
+        >>> round(calibration_slope([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3).slope, 3)
+        2.97
     """
     predictions = check_predictions(event, time, probability, horizon, entry)
     row = _regress(predictions, {"predicted": _log_hazard(predictions.probability)}).summary.loc["predicted"]
-    return CalibrationSlope(row["coef"], row["se"], row["coef"] - Z95 * row["se"], row["coef"] + Z95 * row["se"])
+    slope, se = float(row["coef"]), float(row["se"])
+    return CalibrationSlope(slope, se, slope - Z95 * se, slope + Z95 * se)
 
 
 def calibration_curve(
@@ -111,6 +124,12 @@ def calibration_curve(
 
     Raises:
         ValueError: as `observed_expected`, or predictions that are 0 or 1, or have too few different values.
+
+    Example:
+        >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
+        >>> curve = calibration_curve([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3)
+        >>> curve["observed"].round(3).tolist()
+        [0.999, 0.222, 0.754, 0.468, 0.077, 0.017]
     """
     predictions = check_predictions(event, time, probability, horizon, entry)
     x = _log_hazard(predictions.probability)
@@ -141,10 +160,16 @@ def calibration_index(
 
     Raises:
         ValueError: as `calibration_curve`.
+
+    Example:
+        >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
+        >>> round(calibration_index([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3).ici, 3)
+        0.161
     """
     curve = calibration_curve(event, time, probability, horizon, entry)
     distance = (curve["observed"] - curve["predicted"]).abs()
-    return CalibrationIndex(distance.mean(), distance.median(), distance.quantile(0.9), distance.max())
+    quantiles = (float(distance.quantile(share)) for share in (0.5, 0.9, 1))
+    return CalibrationIndex(float(distance.mean()), *quantiles)
 
 
 def calibration_table(
@@ -171,6 +196,12 @@ def calibration_table(
 
     Raises:
         ValueError: as `observed_expected`, or too many groups for the number of different predictions.
+
+    Example:
+        >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
+        >>> table = calibration_table([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3, groups=2)
+        >>> table["deaths"].tolist()
+        [1, 2]
     """
     outcomes, predicted, horizon = check_predictions(event, time, probability, horizon, entry)
     group, _ = risk_groups(predicted, groups)

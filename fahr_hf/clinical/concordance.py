@@ -39,8 +39,8 @@ def concordance(
 
     A pair is comparable if one person died at t and the other was observed beyond t, or was censored at t itself; with
     delayed entry the other must also have entered before t. Two deaths at the same time are not comparable, and a
-    comparable pair with equal risks counts one half. Times and risks are compared exactly; R merges times that differ
-    by rounding alone (`timefix`), so round times that were computed by subtraction.
+    comparable pair with equal risks counts one half. Times that differ by rounding alone are equal,
+    as in R (`check_outcomes`); risks are compared exactly.
 
     Args:
         event: (n,), whether the follow-up ended in death, 0 and 1 or booleans.

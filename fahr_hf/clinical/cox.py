@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from .design import Covariate, Term, check_complete, covariate_columns, fit_terms
-from .outcomes import Outcomes, check_column, check_outcomes
+from .design import Covariate, check_complete, covariate_columns, fit_terms
+from .outcomes import Outcomes, check_outcomes
 from .partial_likelihood import Maximum, maximise
+from .terms import Term, design_matrix
 
 Z95 = float(special.ndtri(0.975))
 
@@ -36,10 +37,13 @@ class CoxResult:
         events: Deaths.
         ties: "efron" or "breslow".
         linear_predictor: x times coefficients, not centred, indexed as the data; higher means earlier death.
-        terms: The covariates as fitted.
+        terms: The covariates as fitted; `linear_predictor` and `predict_survival` of `prediction.py` compute them for
+            other people.
         outcomes: Times and events of the fit.
         design: (n, p), the covariates as numbers.
         strata: (n,), numbers of strata; None without strata.
+        strata_column: The column of strata, and ...
+        strata_levels: ... its groups, in the order of their numbers; one nameless group without strata.
         clustered: Whether the errors are robust.
         maximum: What the tests of the fit compute with.
     """
@@ -57,20 +61,18 @@ class CoxResult:
     outcomes: Outcomes = field(repr=False)
     design: np.ndarray = field(repr=False)
     strata: np.ndarray | None = field(repr=False)
+    strata_column: str | None
+    strata_levels: tuple[object, ...] = field(repr=False)
     clustered: bool
     maximum: Maximum = field(repr=False)
 
-    def predict(self, data: pd.DataFrame) -> pd.Series:
-        """The linear predictor (log hazard ratio, not centred) of other people, such as an external cohort.
 
-        Scales, standard deviations and reference groups are those of the fit.
+class WaldTest(NamedTuple):
+    """A Wald test: the statistic is chi-squared with `df` degrees of freedom."""
 
-        Raises:
-            ValueError: missing columns or values, groups that the fit did not see.
-        """
-        check_complete(data, [term.column for term in self.terms])
-        design = np.hstack([term.values(data) for term in self.terms])
-        return pd.Series(design @ self.maximum.beta, index=data.index, name="linear_predictor")
+    statistic: float
+    df: int
+    p: float
 
 
 class LikelihoodRatio(NamedTuple):
@@ -94,14 +96,14 @@ def cox_regression(
 ) -> CoxResult:
     """Fit a Cox regression, as R's `coxph(Surv(entry, duration, event) ~ covariates + strata(s), cluster=c)`.
 
-    Two times are tied if they are equal as floats; R also ties what differs by rounding only (`timefix`).
+    Times that differ by rounding alone are tied, as in R (`check_outcomes`).
 
     Args:
         data: One row a person, or, with `entry`, one row an interval of follow-up.
         duration: Column with the time of death or censoring; a death at time 0 counts.
         event: Column with 1 for death, 0 for censoring.
         covariates: Numeric columns, hazard ratio per unit, or `Scaled("faceage", per=10)`, `Standardised("risk")`,
-            `Categorical("sex", reference="male")`.
+            `Categorical("sex", reference="male")`, `Spline("faceage", knots=4)`, `Interaction("faceage", "age")`.
         entry: Column with the time at which follow-up begins; a person is at risk on (entry, duration].
         ties: How tied deaths are handled.
         strata: Column of groups with baseline hazards of their own.
@@ -129,10 +131,10 @@ def cox_regression(
     events = int(outcomes.event.sum())
     if events < len(labels):
         warnings.warn(f"events: {events}, coefficients: {len(labels)}; the estimates mean little.", stacklevel=2)
-    design = np.hstack([term.values(data) for term in terms])
-    codes = None if strata is None else _codes(data[strata])
+    design = design_matrix(terms, data)
+    codes, levels = (None, (None,)) if strata is None else _groups(data[strata])
     maximum = maximise(outcomes, design, codes, ties == "efron", labels)
-    covariance = maximum.covariance if cluster is None else _robust(maximum, _codes(data[cluster]))
+    covariance = maximum.covariance if cluster is None else _robust(maximum, _groups(data[cluster])[0])
     return CoxResult(
         summary=_summary(labels, maximum.beta, np.sqrt(np.diag(covariance))),
         covariance=pd.DataFrame(covariance, labels, labels),
@@ -147,9 +149,29 @@ def cox_regression(
         outcomes=outcomes,
         design=design,
         strata=codes,
+        strata_column=strata,
+        strata_levels=levels,
         clustered=cluster is not None,
         maximum=maximum,
     )
+
+
+def wald_test(result: CoxResult, labels: Sequence[str]) -> WaldTest:
+    """Test whether several coefficients are all 0, with robust errors where the fit has clusters.
+
+    Args:
+        result: A fitted Cox regression.
+        labels: Rows of its summary.
+
+    Raises:
+        ValueError: names that are no rows of the summary.
+    """
+    if not labels or not set(labels) <= set(result.summary.index):
+        raise ValueError(f"labels must be some of {', '.join(result.summary.index)}; got {list(labels)}.")
+    coefficients = result.summary.loc[list(labels), "coef"].to_numpy()
+    covariance = result.covariance.loc[list(labels), list(labels)].to_numpy()
+    statistic = float(coefficients @ np.linalg.solve(covariance, coefficients))
+    return WaldTest(statistic, len(labels), float(special.chdtrc(len(labels), statistic)))
 
 
 def likelihood_ratio_test(reduced: CoxResult, full: CoxResult) -> LikelihoodRatio:
@@ -186,15 +208,16 @@ def likelihood_ratio_test(reduced: CoxResult, full: CoxResult) -> LikelihoodRati
 
 
 def _outcomes(data: pd.DataFrame, duration: str, event: str, entry: str | None) -> Outcomes:
-    columns = [check_column(data[name], name) for name in (duration, event, *([entry] if entry else []))]
-    outcomes = check_outcomes(*columns)
+    entries = None if entry is None else data[entry]
+    outcomes = check_outcomes(data[duration], data[event], entries, (duration, event, str(entry)))
     if not outcomes.event.any():
         raise ValueError(f"{event} is 0 in all {len(outcomes)} rows; Cox regression needs at least one event.")
     return outcomes
 
 
-def _codes(groups: pd.Series) -> np.ndarray:
-    return pd.factorize(groups)[0]
+def _groups(column: pd.Series) -> tuple[np.ndarray, tuple[object, ...]]:
+    groups = column.astype("category").cat.remove_unused_categories()
+    return groups.cat.codes.to_numpy(np.int64), tuple(groups.cat.categories.tolist())
 
 
 def _robust(maximum: Maximum, clusters: np.ndarray) -> np.ndarray:

@@ -1,17 +1,20 @@
 """Covariates of a regression: how columns of a data frame become numbers.
 
-A covariate is the name of a numeric column, or one of the three terms below where a hazard ratio needs another unit
-or a reference. What a term learns from the development data (mean, standard deviation, levels) it keeps, so that the
-same covariates can be computed on an external cohort.
+A covariate is the name of a numeric column, or one of the classes below where a hazard ratio needs another unit, a
+reference, a curve, or depends on something else. What it learns from the data of the fit (mean, standard deviation,
+groups, knots) is kept in a term (`terms.py`), so that the same covariates can be computed on an external cohort.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from .outcomes import check_column
+from .terms import GroupTerm, InteractionTerm, NumberTerm, SplineTerm, Term, numbers
+
+# With fewer rows, the outer knots are the fifth value from either end.
+_FEW_ROWS, _OUTER = 100, 5
 
 
 @dataclass(frozen=True)
@@ -44,43 +47,45 @@ class Categorical:
     reference: object
 
 
-Covariate = str | Scaled | Standardised | Categorical
+@dataclass(frozen=True)
+class Spline:
+    """A numeric column whose log hazard ratio may bend: a restricted cubic spline, as `rcs` of R's package rms.
+
+    Args:
+        column: The column.
+        knots: How many knots, 3 to 7, or the knots themselves. A number of knots puts them at equally spaced quantiles
+            (type 7): from 0.1 to 0.9 for 3, from 0.05 to 0.95 for 4 to 6, from 0.025 to 0.975 for 7; below 100 rows the
+            outer knots are the fifth smallest and fifth largest value (Harrell, Regression Modeling Strategies).
+    """
+
+    column: str
+    knots: int | Sequence[float] = 4
+
+    def __post_init__(self) -> None:
+        if isinstance(self.knots, int):
+            if self.knots not in range(3, 8):
+                raise ValueError(f"knots must be 3 to 7 for {self.column!r}, got {self.knots}; 4 is the usual number.")
+            return
+        places = np.asarray(self.knots, np.float64)
+        if len(places) < 3 or not np.isfinite(places).all() or (np.diff(places) <= 0).any():
+            raise ValueError(f"knots must be at least 3 ascending numbers for {self.column!r}, got {self.knots}.")
+
+
+Single = str | Scaled | Standardised | Categorical | Spline
 
 
 @dataclass(frozen=True)
-class Term:
-    """One covariate after its data were seen; it has one coefficient, or as many as groups besides the reference.
+class Interaction:
+    """The products of two covariates: does the hazard ratio of one depend on the other?
 
-    Args:
-        name: What a table calls the term.
-        column: Where its values are.
-        labels: Names of its coefficients.
-        levels: Groups that have a coefficient; empty for a number.
-        reference: The group that has none.
-        shift: Subtracted from a number ...
-        scale: ... which is then divided by this.
+    The covariates themselves are listed as well: `[a, b, Interaction(a, b)]`.
     """
 
-    name: str
-    column: str
-    labels: tuple[str, ...]
-    levels: tuple[object, ...] = field(default=())
-    reference: object = None
-    shift: float = 0.0
-    scale: float = 1.0
+    first: Single
+    second: Single
 
-    def values(self, data: pd.DataFrame) -> np.ndarray:
-        """The columns of the design matrix, (n, len(labels)) float64."""
-        if not self.levels:
-            return ((_numbers(data, self.column) - self.shift) / self.scale)[:, None]
-        groups = data[self.column].to_numpy(dtype=object)
-        known = {self.reference, *self.levels}
-        unknown = [row for row, group in enumerate(groups) if group not in known]
-        if unknown:
-            raise ValueError(
-                f"{self.column} is {groups[unknown[0]]!r} in row {unknown[0]}, a group that the fit did not see."
-            )
-        return np.stack([groups == level for level in self.levels], axis=1).astype(np.float64)
+
+Covariate = Single | Interaction
 
 
 def fit_terms(data: pd.DataFrame, covariates: Sequence[Covariate]) -> tuple[Term, ...]:
@@ -92,26 +97,25 @@ def fit_terms(data: pd.DataFrame, covariates: Sequence[Covariate]) -> tuple[Term
 
     Raises:
         ValueError: text without `Categorical`, infinite values, a column with a single value, a reference that does not
-            occur.
+            occur, too few different values for the knots of a spline.
     """
     if not covariates:
         raise ValueError("covariates is empty; a regression needs at least one.")
-    terms = tuple(_fit_term(data, covariate) for covariate in covariates)
-    names = [term.column for term in terms]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    keys = [" x ".join(sorted(covariate_columns([covariate]))) for covariate in covariates]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
         raise ValueError(f"covariates holds {', '.join(twice)} more than once.")
-    return terms
+    return tuple(_fit_term(data, covariate) for covariate in covariates)
 
 
 def covariate_columns(covariates: Sequence[Covariate]) -> list[str]:
-    """The columns that covariates are made of.
+    """The columns that covariates are made of, each once.
 
     Raises:
         TypeError: a string or a mapping in place of a list.
     """
     if isinstance(covariates, str | Mapping):
         raise TypeError(f'covariates must be a list such as ["age", Scaled("faceage", per=10)], got {covariates!r}.')
-    return [covariate if isinstance(covariate, str) else covariate.column for covariate in covariates]
+    return list(dict.fromkeys(column for covariate in covariates for column in _columns(covariate)))
 
 
 def check_complete(data: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -133,48 +137,85 @@ def check_complete(data: pd.DataFrame, columns: Sequence[str]) -> None:
     missing = data[list(dict.fromkeys(columns))].isna()
     if missing.to_numpy().any():
         counts = ", ".join(f"{column} {count}" for column, count in missing.sum().items() if count)
-        rows = int(missing.any(axis=1).sum())
+        rows = np.flatnonzero(missing.any(axis=1))
         raise ValueError(
-            f"{rows} of {len(data)} rows have missing values ({counts}). Rows are not dropped silently: impute them, "
-            "or keep the complete cases with data.dropna(subset=[...])."
+            f"{len(rows)} of {len(data)} rows have missing values ({counts}), the first in row {rows[0]}. Rows are not "
+            "dropped silently: impute them, or keep the complete cases with data.dropna(subset=[...])."
         )
+
+
+def _columns(covariate: Covariate) -> list[str]:
+    if isinstance(covariate, Interaction):
+        return [*_columns(covariate.first), *_columns(covariate.second)]
+    return [covariate if isinstance(covariate, str) else covariate.column]
 
 
 def _fit_term(data: pd.DataFrame, covariate: Covariate) -> Term:
-    if isinstance(covariate, Categorical):
-        return _fit_groups(data, covariate)
+    match covariate:
+        case Interaction(first, second):
+            return _fit_products(data, _fit_term(data, first), _fit_term(data, second))
+        case Categorical(column, reference):
+            return _fit_groups(data, column, reference)
     column = covariate if isinstance(covariate, str) else covariate.column
-    values = _numbers(data, column)
+    values = numbers(data, column)
     if values.min() == values.max():
         raise ValueError(f"{column} is {values[0]:g} in all {len(values)} rows; leave it out of the covariates.")
-    if isinstance(covariate, Scaled):
-        name = f"{column} per {covariate.per:g}"
-        return Term(name, column, (name,), scale=float(covariate.per))
-    if isinstance(covariate, Standardised):
-        name = f"{column} per SD"
-        return Term(name, column, (name,), shift=float(values.mean()), scale=float(values.std(ddof=1)))
-    return Term(column, column, (column,))
+    match covariate:
+        case Spline(column, knots):
+            return _fit_spline(values, column, knots)
+        case Scaled(column, per):
+            return _number(f"{column} per {per:g}", column, scale=float(per))
+        case Standardised(column):
+            return _number(f"{column} per SD", column, float(values.mean()), float(values.std(ddof=1)))
+    return _number(column, column)
 
 
-def _fit_groups(data: pd.DataFrame, covariate: Categorical) -> Term:
-    column = covariate.column
-    series = data[column].astype("category").cat.remove_unused_categories()
-    levels = series.cat.categories.tolist()
-    if covariate.reference not in levels:
+def _number(name: str, column: str, shift: float = 0.0, scale: float = 1.0) -> NumberTerm:
+    return NumberTerm(name, (column,), (name,), shift, scale)
+
+
+def _fit_groups(data: pd.DataFrame, column: str, reference: object) -> GroupTerm:
+    levels = data[column].astype("category").cat.remove_unused_categories().cat.categories.tolist()
+    if reference not in levels:
         shown = ", ".join(repr(level) for level in levels[:10])
-        raise ValueError(f"{column} is never {covariate.reference!r}, its reference; its groups are {shown}.")
-    others = tuple(level for level in levels if level != covariate.reference)
+        raise ValueError(f"{column} is never {reference!r}, its reference; its groups are {shown}.")
+    others = tuple(level for level in levels if level != reference)
     if not others:
+        raise ValueError(f"{column} is {reference!r} in all {len(data)} rows; leave it out of the covariates.")
+    return GroupTerm(column, (column,), tuple(f"{column}: {level}" for level in others), others, reference)
+
+
+def _fit_spline(values: np.ndarray, column: str, knots: int | Sequence[float]) -> SplineTerm:
+    places = _quantile_knots(values, column, knots) if isinstance(knots, int) else tuple(map(float, knots))
+    if values.max() <= places[0] or values.min() >= places[-1]:
         raise ValueError(
-            f"{column} is {covariate.reference!r} in all {len(data)} rows; leave it out of the covariates."
+            f"{column} runs from {values.min():g} to {values.max():g}, on one side of all knots of its spline "
+            f"({', '.join(f'{place:g}' for place in places)}); choose knots among its values."
         )
-    return Term(column, column, tuple(f"{column}: {level}" for level in others), others, covariate.reference)
+    labels = tuple(column + "'" * bend for bend in range(len(places) - 1))
+    return SplineTerm(column, (column,), labels, places)
 
 
-def _numbers(data: pd.DataFrame, column: str) -> np.ndarray:
-    try:
-        return check_column(data[column], column)
-    except ValueError as error:
-        if pd.api.types.is_numeric_dtype(data[column]):
-            raise
-        raise ValueError(f"{error} For groups, write Categorical({column!r}, reference=...).") from None
+def _quantile_knots(values: np.ndarray, column: str, count: int) -> tuple[float, ...]:
+    outer = {3: 0.1, 7: 0.025}.get(count, 0.05)
+    knots = np.quantile(values, np.linspace(outer, 1 - outer, count))
+    if 2 * _OUTER < len(values) < _FEW_ROWS:
+        knots[0], knots[-1] = np.sort(values)[[_OUTER - 1, -_OUTER]]
+    if (np.diff(knots) <= 0).any():
+        raise ValueError(
+            f"{column} has {len(np.unique(values))} different values in {len(values)} rows, not spread enough for "
+            f"{count} knots at its quantiles; take fewer knots, name them, or leave out the spline."
+        )
+    return tuple(knots.tolist())
+
+
+def _fit_products(data: pd.DataFrame, first: Term, second: Term) -> InteractionTerm:
+    name, columns = f"{first.name} x {second.name}", (*first.columns, *second.columns)
+    labels = tuple(f"{left} x {right}" for right in second.labels for left in first.labels)
+    term = InteractionTerm(name, columns, labels, first, second)
+    for label, values in zip(labels, term.values(data).T, strict=True):
+        if values.min() == values.max():
+            raise ValueError(
+                f"{label} is {values[0]:g} in all {len(data)} rows; merge groups, or leave out the interaction."
+            )
+    return term

@@ -75,4 +75,5 @@ def observed_risk(outcomes: Outcomes, rows: np.ndarray, horizon: float) -> Obser
     """
     entry = None if outcomes.entry is None else outcomes.entry[rows]
     row = kaplan_meier(outcomes.duration[rows], outcomes.event[rows], entry).at(horizon).iloc[0]
-    return ObservedRisk(1 - row["survival"], row["se"], 1 - row["high"], 1 - row["low"])
+    survival, se, low, high = (float(row[name]) for name in ("survival", "se", "low", "high"))
+    return ObservedRisk(1 - survival, se, 1 - high, 1 - low)

@@ -140,8 +140,8 @@ def kaplan_meier(
 ) -> KaplanMeier:
     """Estimate a survival curve, as R's `survfit(Surv(entry, duration, event) ~ 1)`.
 
-    Two times are tied if they are the same number. With z the normal quantile and s = se / S, the limits are
-    S exp(-/+ z s) ("log", R's default) or S^exp(+/- z s / log S) ("log-log").
+    Times that differ by rounding alone are tied, as in R (`check_outcomes`). With z the normal quantile and s = se / S,
+    the limits are S exp(-/+ z s) ("log", R's default) or S^exp(+/- z s / log S) ("log-log").
 
     With delayed entry everybody at risk may die while others have yet to enter: the curve is 0 from there on, as in R.
 
@@ -154,6 +154,13 @@ def kaplan_meier(
 
     Raises:
         ValueError: unusable columns (see `check_outcomes`), an unknown `conf_type`, or a level outside (0, 1).
+
+    Example:
+        >>> curve = kaplan_meier(duration=[1, 2, 3, 4], event=[1, 0, 1, 0])
+        >>> curve.survival.tolist()
+        [0.75, 0.75, 0.375, 0.375]
+        >>> curve.median().median
+        3.0
     """
     outcomes = check_outcomes(duration, event, entry)
     time, row = np.unique(outcomes.duration, return_inverse=True)
@@ -180,6 +187,10 @@ def follow_up(duration: ArrayLike, event: ArrayLike, entry: ArrayLike | None = N
 
     Returns:
         Median follow-up with its interval; NaN where more than half died before they could be censored.
+
+    Example:
+        >>> follow_up(duration=[1, 2, 3, 4], event=[1, 0, 1, 0]).median
+        4.0
     """
     outcomes = check_outcomes(duration, event, entry)
     return kaplan_meier(outcomes.duration, ~outcomes.event, outcomes.entry, level=level).median()

@@ -53,8 +53,9 @@ def log_rank_test(
 ) -> LogRank:
     """Test whether groups have the same hazard of death.
 
-    Two times are tied if they are the same number. A group of which nobody was at risk at any death counts for nothing,
-    as in R. With delayed entry the statistic is the score test of a Cox model whose ties are treated as exact.
+    Times that differ by rounding alone are tied, as in R (`check_outcomes`). A group of which nobody was at risk at any
+    death counts for nothing, as in R. With delayed entry the statistic is the score test of a Cox model whose ties are
+    treated as exact.
 
     Args:
         duration: (n,), at least 0.
@@ -70,11 +71,16 @@ def log_rank_test(
     Raises:
         ValueError: unusable columns (see `check_outcomes`), missing labels, no death, or groups that cannot be
             compared, because fewer than two were at risk at a death, or none together with another one.
+
+    Example:
+        >>> test = log_rank_test(duration=[1, 2, 3, 4, 5, 6], event=[1, 1, 1, 0, 1, 0], group=list("aaabbb"))
+        >>> round(test.chi2, 3), test.df, round(test.p, 3)
+        (5.052, 1, 0.025)
     """
     outcomes = check_outcomes(duration, event, entry)
     groups, member = _labels(group, "group", len(outcomes))
     if len(groups) < 2:
-        raise ValueError(f"group must hold at least two groups, got only {groups[0]!r}.")
+        raise ValueError(f"group must hold at least two groups, got only {groups[0]}.")
     stratum = np.zeros(len(outcomes), int) if strata is None else _labels(strata, "strata", len(outcomes))[1]
     if not outcomes.event.any():
         raise ValueError("no row of event is 1: without a death there is nothing to compare.")

@@ -40,6 +40,12 @@ def net_benefit(
     Raises:
         ValueError: columns that are not such columns, what is no probability, nobody dead by the horizon, or a horizon
             beyond the follow-up.
+
+    Example:
+        >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
+        >>> curve = net_benefit([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3, thresholds=[0.25, 0.5])
+        >>> curve["net_benefit"].round(3).tolist()
+        [0.389, 0.167]
     """
     outcomes, predicted, horizon = check_predictions(event, time, probability, horizon, entry)
     limits = check_column(np.atleast_1d(thresholds), "thresholds")

@@ -1,12 +1,13 @@
 """Times and events as every statistic here takes them, checked once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 _NAMED = 5
+_ROUNDING = np.sqrt(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
@@ -28,27 +29,38 @@ class Outcomes:
         return len(self.duration)
 
 
-def check_outcomes(duration: ArrayLike, event: ArrayLike, entry: ArrayLike | None = None) -> Outcomes:
+def check_outcomes(
+    duration: ArrayLike,
+    event: ArrayLike,
+    entry: ArrayLike | None = None,
+    names: Sequence[str] = ("duration", "event", "entry"),
+) -> Outcomes:
     """Turn three columns into outcomes.
+
+    Times that differ by rounding alone, such as 0.3 and 0.1 + 0.2, are tied: they become the smallest of them. As R's
+    `timefix` does it, neighbours are tied that are at most 1.5e-8 apart, or 1.5e-8 of the mean time if that is above 1.
 
     Args:
         duration: (n,), at least 0, finite.
         event: (n,), 0 and 1 or booleans.
         entry: (n,), at least 0 and smaller than `duration`; or None.
+        names: What messages call the three columns.
 
     Raises:
         ValueError: columns that are empty, of different lengths, not numbers, missing, infinite, negative, or in the
             wrong order; the message names rows, counted from 0, and values.
     """
-    times = check_column(duration, "duration")
-    _refuse(times, times < 0, "duration must not be negative")
-    events = check_column(event, "event", len(times))
-    _refuse(events, (events != 0) & (events != 1), "event must be 0 or 1")
+    of_duration, of_event, of_entry = names
+    times = check_column(duration, of_duration)
+    _refuse(times, times < 0, f"{of_duration} must not be negative")
+    events = check_column(event, of_event, len(times))
+    _refuse(events, (events != 0) & (events != 1), f"{of_event} must be 0 or 1")
     if entry is None:
-        return Outcomes(times, events.astype(bool))
-    entries = check_column(entry, "entry", len(times))
-    _refuse(entries, entries < 0, "entry must not be negative")
-    _refuse(entries, entries >= times, "entry must be earlier than duration")
+        return Outcomes(_tie(times), events.astype(bool))
+    entries = check_column(entry, of_entry, len(times))
+    _refuse(entries, entries < 0, f"{of_entry} must not be negative")
+    entries, times = np.split(_tie(np.concatenate([entries, times])), 2)
+    _refuse(entries, entries >= times, f"{of_entry} must be earlier than {of_duration}")
     return Outcomes(times, events.astype(bool), entries)
 
 
@@ -75,6 +87,13 @@ def check_column(values: ArrayLike, name: str, length: int | None = None) -> np.
         raise ValueError(f"{name} has {len(column)} rows, and duration has {length}.")
     _refuse(column, ~np.isfinite(column), f"{name} must be finite, without missing values")
     return column
+
+
+def _tie(times: np.ndarray) -> np.ndarray:
+    distinct = np.unique(times)
+    apart = np.diff(distinct, prepend=-np.inf) > _ROUNDING * max(distinct.mean(), 1.0)
+    kept = distinct[apart]
+    return kept[np.searchsorted(kept, times, side="right") - 1]
 
 
 def _refuse(values: np.ndarray, wrong: np.ndarray, rule: str) -> None:

@@ -75,9 +75,10 @@ class FahrFaceConfig(PreTrainedConfig):
         norm_pix_loss: Whether the pre-training target is normalised patch by patch (He et al. 2022).
         age_output: How the age head's one linear layer becomes years: `"years"`, the layer's single output is the
             age; `"expectation"`, its outputs are logits over the whole years `min_age..max_age` and the age is
-            their expectation.
-        min_age: First year of the expectation.
-        max_age: Last year of the expectation.
+            their expectation; `"ordinal"`, its outputs are the log odds that the age is above each of
+            `min_age..max_age - 1`, and the age is `min_age` plus the sum of these probabilities (Niu et al. 2016).
+        min_age: Youngest age that `"expectation"` and `"ordinal"` can give.
+        max_age: Oldest age that they can give.
         age_label_sigma: Standard deviation, in years, of the Gaussian target around a label when
             `age_output="expectation"` (label distribution learning, Gao et al. 2017).
         calibration: Tables fitted on a calibration split, such as interval widths or risk quantiles. Nested
@@ -116,7 +117,7 @@ class FahrFaceConfig(PreTrainedConfig):
     mask_ratio: float | int = 0.75
     norm_pix_loss: bool = True
 
-    age_output: Literal["years", "expectation"] = "years"
+    age_output: Literal["years", "expectation", "ordinal"] = "years"
     min_age: int = 0
     max_age: int = 100
     age_label_sigma: float | int = 2.0
@@ -174,7 +175,9 @@ class FahrFaceConfig(PreTrainedConfig):
     @property
     def num_age_outputs(self) -> int:
         """Outputs of the age head's linear layer."""
-        return 1 if self.age_output == "years" else self.max_age - self.min_age + 1
+        if self.age_output == "years":
+            return 1
+        return self.max_age - self.min_age + (self.age_output == "expectation")
 
     def validate_sizes(self) -> None:
         """Every count and width is positive, and patches tile the image."""
@@ -239,7 +242,7 @@ class FahrFaceConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be a positive finite number, got {value}.")
 
     def validate_ages(self) -> None:
-        """The range of the expectation is a range of human ages."""
+        """The range that the head can give is a range of human ages."""
         if not 0 <= self.min_age < self.max_age <= 130:
             raise ValueError(
                 f"min_age and max_age must satisfy 0 <= min_age < max_age <= 130 years, got {self.min_age} and "

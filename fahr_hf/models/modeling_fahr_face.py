@@ -492,6 +492,24 @@ class FahrFacePreTrainedModel(PreTrainedModel):
                 parameter._is_hf_initialized = False
             self._init_weights(module)
 
+    def train(self, mode: bool = True) -> Any:
+        """Put the model into training mode, which drops `config.calibration`, or with False into evaluation mode.
+
+        What was fitted on answers of these weights, such as interval tables, says nothing about those they become.
+        Every training loop passes here, so that no fine-tuned checkpoint carries the tables of the one it came from;
+        `fahr-hf calibrate` gives it its own.
+
+        Batch normalisation that is frozen keeps the statistics it was trained with: they would otherwise follow the
+        photos of a run that trains the head or adapters alone.
+        """
+        if mode:
+            self.config.calibration = None
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+                module.eval()
+        return self
+
     def freeze_backbone(self) -> None:
         """Stop gradients into everything but the head; `unfreeze_backbone` lifts it."""
         self._set_backbone_requires_grad(False)
@@ -803,7 +821,9 @@ class FahrFaceForAgeEstimation(FahrFacePreTrainedModel):
             pixel_values: (batch, channels, height, width), as for `FahrFaceModel`.
             labels: Ages in years, (batch,), for a loss. With `age_output="years"` the mean absolute error; with
                 `"expectation"` the Kullback-Leibler divergence from a Gaussian around the label plus the mean
-                absolute error of the expectation (Gao et al. 2018).
+                absolute error of the expectation (Gao et al. 2018); with `"ordinal"` the binary cross-entropy of
+                "above k years", summed over all k and averaged over photos (Niu et al. 2016), where the last,
+                unfinished year of a label counts by the share of it that has passed.
             **kwargs: As for `FahrFaceModel`.
 
         Returns:
@@ -824,11 +844,14 @@ class FahrFaceForAgeEstimation(FahrFacePreTrainedModel):
         )
 
     def _ages(self, device: torch.device) -> torch.Tensor:
-        return torch.arange(self.config.min_age, self.config.max_age + 1, device=device, dtype=torch.float32)
+        """The year that each output is about: an age, or with `"ordinal"` the age to be above of."""
+        return self.config.min_age + torch.arange(self.config.num_age_outputs, device=device, dtype=torch.float32)
 
     def _years(self, logits: torch.Tensor) -> torch.Tensor:
         if self.config.age_output == "years":
             return logits[:, 0].float()
+        if self.config.age_output == "ordinal":
+            return self.config.min_age + logits.float().sigmoid().sum(dim=-1)
         # A product and a sum, since autocast would take a matrix product back to half precision.
         return (logits.float().softmax(dim=-1) * self._ages(logits.device)).sum(dim=-1)
 
@@ -837,6 +860,11 @@ class FahrFaceForAgeEstimation(FahrFacePreTrainedModel):
         if labels.shape != age.shape:
             raise ValueError(f"labels must have the shape {tuple(age.shape)}, got {tuple(labels.shape)}.")
         labels = labels.to(age)
+        if self.config.age_output == "ordinal":
+            # Of a whole number of years 0 or 1; in between, so that the targets always sum to the label.
+            above = (labels[:, None] - self._ages(logits.device)).clamp(0, 1)
+            entropy = nn.functional.binary_cross_entropy_with_logits(logits.float(), above, reduction="none")
+            return entropy.sum(dim=-1).mean()
         absolute_error = (age - labels).abs().mean()
         if self.config.age_output == "years":
             return absolute_error

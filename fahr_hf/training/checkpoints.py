@@ -2,6 +2,7 @@
 
 A checkpoint appears under its name only when it is whole, so a run that was killed finds the last whole one. It holds
 the full weights and the full optimizer state, gathered on the first process; a run may not change its settings.
+Beside the checkpoints lie the weights of the best epoch, if the run chooses one.
 """
 
 import json
@@ -68,10 +69,7 @@ def save_checkpoint(
     partial = folder / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    with (partial / _STATE).open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
+    _write(state, partial / _STATE)
     shutil.rmtree(folder / name, ignore_errors=True)
     partial.rename(folder / name)
     for old in _checkpoints(folder)[:-keep]:
@@ -102,6 +100,35 @@ def restore_checkpoint(
         raise ValueError(f"{folder} holds a run with other settings ({'; '.join(changed)}). Take a new folder.")
     set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"], options=FULL)
     return Progress(**state["progress"])
+
+
+def save_best(folder: Path, epoch: int, weights: dict[str, Any]) -> None:
+    """Keep the weights of the best epoch so far. Those of an earlier one stay until a checkpoint knows of this one."""
+    partial = folder / f".best-{epoch:04}.partial"
+    _write(weights, partial)
+    partial.replace(_best(folder, epoch))
+
+
+def load_best(folder: Path, epoch: int) -> dict[str, Any]:
+    """What `save_best` kept."""
+    return torch.load(_best(folder, epoch), map_location="cpu", weights_only=True)
+
+
+def drop_worse(folder: Path, epoch: int) -> None:
+    """Delete what `save_best` kept of other epochs than this one."""
+    for path in set(folder.glob("best-*.pt")) - {_best(folder, epoch)}:
+        path.unlink()
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _best(folder: Path, epoch: int) -> Path:
+    return folder / f"best-{epoch:04}.pt"
 
 
 def _checkpoints(folder: Path) -> Sequence[Path]:

@@ -19,12 +19,19 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import is_tensorboard_available, send_to_device
+from accelerate.utils import broadcast_object_list, is_tensorboard_available, send_to_device
 from torch.distributed.checkpoint.state_dict import get_model_state_dict
 from tqdm.auto import tqdm
 
 from fahr_hf.models.modeling_fahr_face import FahrFacePreTrainedModel
-from fahr_hf.training.checkpoints import FULL, restore_checkpoint, save_checkpoint
+from fahr_hf.training.checkpoints import (
+    FULL,
+    drop_worse,
+    load_best,
+    restore_checkpoint,
+    save_best,
+    save_checkpoint,
+)
 from fahr_hf.training.interruption import Interruption
 from fahr_hf.training.loading import epoch_batches, load_batches
 from fahr_hf.training.randomness import step_randomness
@@ -51,7 +58,7 @@ def train(
         recipe: What to train. Its model is trained in place.
         settings: How.
         folder: Receives checkpoints, `history.json`, pictures, TensorBoard logs where that is installed, and at the
-            end `model`, a Hugging Face checkpoint.
+            end `model`, a Hugging Face checkpoint: of the best epoch by `recipe.monitor`, or of the last.
         workers: Processes that load and augment, beside this one. The result does not depend on it.
         checkpoint_steps: Steps after which a checkpoint is written, at the latest,
         checkpoint_minutes: and minutes.
@@ -63,7 +70,8 @@ def train(
 
     Raises:
         FloatingPointError: the loss is no longer finite; the message names step and samples.
-        ValueError: fewer samples than a batch, or the folder holds a run with other settings.
+        ValueError: fewer samples than a batch, patience without a figure to watch, or the folder holds a run with other
+            settings.
         KeyboardInterrupt: the run was interrupted, and a checkpoint saved.
     """
     return _Run(recipe, settings, Path(folder), workers, checkpoint_steps, checkpoint_minutes, keep).to_the_end()
@@ -82,6 +90,8 @@ class _Run:
         checkpoint_minutes: float,
         keep: int,
     ):
+        if settings.patience is not None and recipe.monitor is None:
+            raise ValueError(f"patience = {settings.patience}, but the recipe has no figure to watch.")
         self.recipe, self.settings, self.folder, self.workers, self.keep = recipe, settings, folder, workers, keep
         self.checkpoint_steps, self.checkpoint_seconds = checkpoint_steps, 60 * checkpoint_minutes
         self.accelerator = Accelerator(
@@ -117,9 +127,12 @@ class _Run:
             disable=not self.accelerator.is_main_process or not sys.stderr.isatty(),
         )
         with Interruption() as interruption, bar:
-            while self.progress.step < self.total:
+            while self.progress.step < self.total and not self._out_of_patience():
                 self._epoch(interruption, bar)
         model = self._plain_model()
+        if self.recipe.monitor:
+            model.load_state_dict(load_best(self.folder, self._best_epoch()))
+        model = self.recipe.finish(model)
         if self.accelerator.is_main_process:
             model.save_pretrained(self.folder / _MODEL)
             self.recipe.processor.save_pretrained(self.folder / _MODEL)
@@ -222,11 +235,10 @@ class _Run:
         return self.accelerator.reduce(torch.tensor(values, device=self.accelerator.device, dtype=dtype)).tolist()
 
     def _finish_epoch(self, samples_per_second: float) -> None:
-        progress = self.progress
-        model = self._plain_model()
+        progress, epoch = self.progress, self.progress.step // self.epoch_steps
+        model, entry = self._plain_model(), {}
         if self.accelerator.is_main_process:
             model.eval()
-            epoch = progress.step // self.epoch_steps
             with torch.inference_mode(), self.accelerator.autocast():
                 figures = self.recipe.validate(model)
                 if picture := self.recipe.draw(model):
@@ -234,14 +246,26 @@ class _Run:
                     picture.save(self.folder / _PICTURES / f"epoch-{epoch:04}.png")
             entry = {"epoch": epoch, "step": progress.step, "loss": progress.loss_sum / self.epoch_steps}
             entry |= {"samples": progress.samples, "unreadable": progress.unreadable, **figures}
-            progress.history.append(entry)
             speed = {"samples_per_second": samples_per_second}
             self.accelerator.log({**figures, **speed}, step=progress.step)
             line = "  ".join(f"{name} {value:.6g}" for name, value in (entry | speed).items())
             tqdm.write(f"{time.strftime('%H:%M:%S')}  {line}", file=sys.stderr)
+        # All processes know the history, and so all agree on when to stop.
+        progress.history += broadcast_object_list([entry])
         progress.loss_sum, progress.samples, progress.unreadable = 0.0, 0, 0
+        if self.accelerator.is_main_process and self.recipe.monitor and self._best_epoch() == epoch:
+            save_best(self.folder, epoch, model.state_dict())
         self.model.train()
         self.accelerator.wait_for_everyone()
+
+    def _best_epoch(self) -> int:
+        """The first with the lowest figure."""
+        monitor = str(self.recipe.monitor)
+        return round(min(self.progress.history, key=lambda entry: entry[monitor])["epoch"])
+
+    def _out_of_patience(self) -> bool:
+        patience, history = self.settings.patience, self.progress.history
+        return patience is not None and bool(history) and len(history) - self._best_epoch() >= patience
 
     def _plain_model(self) -> FahrFacePreTrainedModel:
         """The model outside of what `prepare` made of it; of a sharded one a copy, whole on the main process only."""
@@ -263,5 +287,7 @@ class _Run:
             self.accelerator.is_main_process,
             self.keep,
         )
+        if self.accelerator.is_main_process and self.recipe.monitor and self.progress.history:
+            drop_worse(self.folder, self._best_epoch())
         self.accelerator.wait_for_everyone()
         self.saved = time.monotonic()

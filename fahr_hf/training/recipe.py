@@ -38,6 +38,9 @@ class Recipe:
             from the generator.
         validate: Of (model): figures of merit, on nothing but the validation part.
         draw: Of (model): a picture of what it has learned, if there is one; those of all epochs are kept.
+        monitor: The figure of `validate` to choose by, lower is better: the finished model is that of the best epoch.
+            None: that of the last.
+        finish: Of (model): what is saved in the end, such as the model with its adapters merged.
     """
 
     model: FahrFacePreTrainedModel
@@ -47,6 +50,8 @@ class Recipe:
     loss: Callable[[torch.nn.Module, Batch, torch.Generator], torch.Tensor]
     validate: Callable[[torch.nn.Module], dict[str, float]]
     draw: Callable[[torch.nn.Module], Image.Image | None] = lambda model: None  # noqa: ARG005
+    monitor: str | None = None
+    finish: Callable[[Any], FahrFacePreTrainedModel] = lambda model: model
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Settings:
         clip: Longest norm of the gradient.
         seed: Of everything random, at least 0.
         mixed_precision: `"bf16"` or `"no"`.
+        patience: Epochs without a better figure of merit after which the run ends; None: it never ends early. The
+            learning rate falls as if all epochs were to come.
     """
 
     epochs: int
@@ -78,6 +85,7 @@ class Settings:
     clip: float = 1.0
     seed: int = 0
     mixed_precision: str = "bf16"
+    patience: int | None = None
 
 
 def learning_rate(step: int, total: int, settings: Settings) -> float:

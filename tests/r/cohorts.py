@@ -11,6 +11,17 @@ import pandas as pd
 from sksurv import datasets
 
 COHORTS = Path(__file__).parent / "cohorts"
+EDGES = [
+    "heavy ties",
+    "deaths at time zero",
+    "one event",
+    "nobody dies",
+    "everybody dies at once",
+    "separated",
+    "constant",
+    "delayed entry",
+    "risk set that empties",
+]
 
 
 def main() -> None:
@@ -23,6 +34,7 @@ def main() -> None:
         "ties": ties(),
         "entry": entry(),
         "one_event": one_event(),
+        "edges": pd.concat([edge(kind, seed) for kind in EDGES for seed in range(3)]),
     }
     for name, table in tables.items():
         table.to_csv(COHORTS / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
@@ -78,6 +90,40 @@ def one_event() -> pd.DataFrame:
     age = generator.normal(60, 10, n)
     age[11] = np.median(age)
     return pd.DataFrame({"duration": np.round(generator.uniform(1, 5, n), 2), "event": event, "age": age})
+
+
+def edge(kind: str, seed: int) -> pd.DataFrame:
+    """Forty people in whole numbers of years, at an edge of what a statistic can be computed from."""
+    generator = np.random.default_rng([seed, EDGES.index(kind)])
+    n = 40
+    begin = np.zeros(n, int)
+    duration = generator.integers(1, 8, n)
+    event = generator.integers(0, 2, n)
+    age = generator.integers(40, 80, n)
+    arm = generator.permutation(np.arange(n) % 3)
+    match kind:
+        case "deaths at time zero":
+            duration = duration - 1
+        case "one event":
+            event = (np.arange(n) == 11).astype(int)
+            duration[11], age[11] = 3, 60
+        case "nobody dies":
+            event = np.zeros(n, int)
+        case "everybody dies at once":
+            event, duration = np.ones(n, int), np.full(n, 3)
+        case "separated":
+            age = np.where(event == 1, 70, 50)
+        case "constant":
+            age = np.full(n, 60)
+        case "delayed entry":
+            begin = generator.integers(0, 6, n)
+        case "risk set that empties":
+            begin = generator.integers(0, 6, n)
+            begin[duration + begin > 4] += 6
+            event[duration + begin <= 4] = 1
+    cause = event * generator.integers(1, 3, n)
+    table = {"case": f"{kind} {seed}", "entry": begin, "duration": begin + duration, "event": event, "cause": cause}
+    return pd.DataFrame(table | {"age": age, "arm": arm, "site": generator.integers(0, 2, n)})
 
 
 if __name__ == "__main__":

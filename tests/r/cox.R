@@ -52,6 +52,14 @@ for (method in c("efron", "breslow")) {
 }
 models[["one event"]] <- fit(Surv(duration, event) ~ age, read("one_event"), transforms = c())
 
+# 0.1 x 3 and 3 / 10 differ by rounding; timefix ties them.
+rounding <- ties
+rounding$duration <- ifelse(seq_len(nrow(ties)) %% 2 == 0, 0.1 * ties$duration, ties$duration / 10)
+models[["rounding"]] <- fit(Surv(duration, event) ~ age + faceage, rounding, transforms = c())
+delayed <- rounding[rounding$duration > 0.05, ]
+delayed$entry <- ifelse(seq_len(nrow(delayed)) %% 3 == 0 & delayed$duration > 0.35, 0.3, 0)
+models[["rounding, entry"]] <- fit(Surv(entry, duration, event) ~ age + faceage, delayed, transforms = c())
+
 reduced <- coxph(Surv(duration, event) ~ I(age / 10) + horTh, gbsg2, control = exactly)
 full <- coxph(Surv(duration, event) ~ I(age / 10) + horTh + tgrade + tsize, gbsg2, control = exactly)
 comparison <- anova(reduced, full)

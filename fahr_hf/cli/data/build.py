@@ -66,7 +66,7 @@ def build(
     from fahr_hf.data.folds import Folds
     from fahr_hf.data.sources import SOURCES, table
 
-    chosen = SOURCES[name] if name != "table" else table(source, _mapping(column or []), set_name)
+    chosen = SOURCES[name] if name != "table" else table(source, named_columns(column or []), set_name)
     selection = Selection(
         ages=ages,
         require=require or (),
@@ -87,7 +87,12 @@ def build(
         typer.echo(f"  left out: {count} x {reason}")
 
 
-def _mapping(columns: list[str]) -> dict[str, str]:
+def named_columns(columns: list[str]) -> dict[str, str]:
+    """What follows `--column`, each FIELD=COLUMN, as a dictionary.
+
+    Raises:
+        ValueError: one without `=`.
+    """
     for column in columns:
         if "=" not in column:
             raise ValueError(f"--column needs FIELD=COLUMN, such as age=Age, got {column!r}.")

@@ -21,7 +21,12 @@ class Size(StrEnum):
 
 
 def start_from(
-    start: str | None, crops: Sequence[Path], model_class: type[Model], shape: dict[str, Any], head: dict[str, Any]
+    start: str | None,
+    crops: Sequence[Path],
+    model_class: type[Model],
+    shape: dict[str, Any],
+    head: dict[str, Any],
+    changes: dict[str, Any] | None = None,
 ) -> tuple[Model, "FahrFaceImageProcessor", bool]:
     """The model to train, the processor of its crops, and whether its head is new.
 
@@ -31,6 +36,7 @@ def start_from(
         model_class: Of the model.
         shape: Of a new model: arguments of `FahrFaceConfig.from_size`.
         head: What the configuration says of a new head, that of a new model or on a checkpoint of another kind.
+        changes: To the configuration of any model, new or not.
 
     Raises:
         ValueError: an unknown checkpoint, or crops that were cut otherwise than its processor cuts.
@@ -40,14 +46,15 @@ def start_from(
     from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
     from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 
+    changes = changes or {}
     cut = {folder: aligning_options(folder) for folder in crops if is_cache(folder)}
     if start is None:
-        model, new_head = model_class(FahrFaceConfig.from_size(**shape, **head)), True
+        model, new_head = model_class(FahrFaceConfig.from_size(**shape, **head, **changes)), True
         processor = FahrFaceImageProcessor(**next(iter(cut.values()), {}))
     else:
         place = locate(start)
         new_head = model_class.__name__ not in (FahrFaceConfig.from_pretrained(place).architectures or ())
-        model = model_class.from_pretrained(place, **(head if new_head else {}))
+        model = model_class.from_pretrained(place, **(head if new_head else {}), **changes)
         processor = FahrFaceImageProcessor.from_pretrained(place)
     wanted = processor.to_dict()
     for folder, found in cut.items():
