@@ -9,6 +9,7 @@ other programs hardly change those. The least of three runs, of fewer where they
 
 import argparse
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import pandas as pd
 
 from fahr_hf.clinical import (
     Categorical,
+    ReportSettings,
     Standardised,
     aalen_johansen,
     brier_score,
@@ -28,8 +30,10 @@ from fahr_hf.clinical import (
     log_rank_test,
     proportional_hazards_test,
     subgroup_analysis,
+    survival_report,
     uno_concordance,
 )
+from fahr_hf.reports.writing import write_report
 
 PEOPLE, MANY_PEOPLE = 35_000, 100_000
 NUMBERS, GROUPS = 11, 4
@@ -47,7 +51,7 @@ def main() -> None:
             "",
             f"`OMP_NUM_THREADS=1 python benchmarks/clinical_speed.py`. {PEOPLE:,} simulated people where nothing "
             "else is said; what they are like stands at the top of that script. One of "
-            f"{os.cpu_count()} cores, used by other programs too.",
+            f"{os.cpu_count()} cores.",
             "",
             "| | CPU seconds |",
             "|---|---|",
@@ -91,7 +95,26 @@ def tasks() -> dict[str, Callable[[], object]]:
         f"subgroup analysis, {SUBGROUP_VARIABLES} variables of {LEVELS} levels (50 subgroups), 16 covariates": lambda: (
             subgroup_analysis(data, "duration", "event", exposure, subgroups, covariates)
         ),
+        "the whole report with both scores, 15 covariates, the same subgroups, figures written": lambda: report(data),
     }
+
+
+def report(data: pd.DataFrame) -> None:
+    settings = ReportSettings(
+        "duration",
+        "event",
+        face_age="face_age",
+        face_survival="risk",
+        age="age",
+        covariates=(*(f"x{i}" for i in range(NUMBERS - 1)), *(f"g{i}" for i in range(GROUPS))),
+        references={f"g{i}": None for i in range(GROUPS)},
+        subgroups=tuple(f"s{i}" for i in range(SUBGROUP_VARIABLES)),
+        horizons=tuple(data["duration"].quantile([0.25, 0.5]).round()),
+        unit="days",
+        out_of_fold=False,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_report(survival_report(data, settings), Path(folder, "report"))
 
 
 def cohort(people: int) -> pd.DataFrame:
@@ -100,6 +123,8 @@ def cohort(people: int) -> pd.DataFrame:
     columns |= {f"g{i}": generator.integers(0, 4, people) for i in range(GROUPS)}
     columns |= {f"s{i}": generator.integers(0, LEVELS, people) for i in range(SUBGROUP_VARIABLES)}
     columns["risk"] = columns["x0"] + generator.normal(size=people)
+    columns["age"] = generator.normal(63, 11, people)
+    columns["face_age"] = columns["age"] + generator.normal(0, 7, people)
     hazard = 0.1 * np.exp(0.3 * columns["risk"] + 0.2 * columns["x1"] + 0.1 * columns["g0"])
     death, leave = generator.exponential(1 / hazard), generator.uniform(0, 12, people)
     entry = generator.uniform(0, 3, people) * (generator.random(people) < 0.5)

@@ -65,7 +65,7 @@ def test_bins_are_merged_until_each_has_enough_photos_and_exactly_enough_will_do
     table = fit_intervals(predicted, predicted, "x")
 
     # 199 are one too few for a bin, and wait for the next.
-    assert table["edges"] == [5, 15]
+    assert table["edges"] == [3, 13]
     assert table["counts"] == [200, 200, 399]
     assert fit_intervals(predicted, predicted, "x", least=50)["counts"] == [200, 150, 50, 199, 200]
     assert fit_intervals(predicted[:-1], predicted[:-1], "x")["counts"] == [200, 200, 398]

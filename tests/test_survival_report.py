@@ -23,7 +23,7 @@ from fahr_hf.clinical.report.cox_tables import cox_chapter
 from fahr_hf.clinical.report.estimates import Estimates
 from fahr_hf.clinical.report.hazards import hazards_chapter
 from fahr_hf.clinical.report.reading import check_table, read_table, split_cohorts
-from fahr_hf.clinical.report.settings import Settings
+from fahr_hf.clinical.report.settings import ReportSettings
 from fahr_hf.clinical.report.study import make_study
 from fahr_hf.reports.document import Report
 
@@ -31,7 +31,7 @@ R = Path(__file__).parent / "r"
 EXPECTED = json.loads((R / "cox.json").read_text())["models"]
 PROGRAM = Path(sys.executable).with_name("fahr-hf")
 
-SETTINGS = Settings(
+SETTINGS = ReportSettings(
     "duration",
     "event",
     face_age="faceage",
@@ -73,7 +73,7 @@ def section(report: Report, title: str):
     return next(section for section in report.sections if section.title.startswith(title))
 
 
-def cox_rows(data: pd.DataFrame, settings: Settings) -> dict:
+def cox_rows(data: pd.DataFrame, settings: ReportSettings) -> dict:
     study = make_study(data, settings, {})
     return cox_chapter(study, Estimates(study)).numbers
 
@@ -116,7 +116,7 @@ def test_the_test_of_proportional_hazards_is_that_of_r(report):
 )
 def test_delayed_entry_strata_and_clusters_reach_the_hazard_ratio_per_sd(model, more, covariates):
     data = cohort("entry")
-    settings = Settings(
+    settings = ReportSettings(
         "duration",
         "event",
         face_survival="risk",
@@ -246,7 +246,7 @@ def test_a_time_beyond_the_follow_up_is_told_with_column_and_row_and_others_are_
 def test_hazard_ratios_by_time_are_shown_where_hazards_are_not_proportional():
     data = cohort("veteran")
     data["face_risk"] = -data["Karnofsky_score"]  # R: cox.zph of Karnofsky_score, p < 0.001
-    settings = Settings("duration", "event", face_survival="face_risk", groups=2, out_of_fold=False)
+    settings = ReportSettings("duration", "event", face_survival="face_risk", groups=2, out_of_fold=False)
     chapter = hazards_chapter(make_study(data, settings, {}))
     assert chapter.section.problem is None
     shown = next(part.data for part in chapter.section.parts if part.name == "time_split_facesurvival")
@@ -260,12 +260,12 @@ def test_hazard_ratios_by_time_are_shown_where_hazards_are_not_proportional():
 
 
 def test_a_table_with_one_score_and_no_age_gets_a_report_without_the_rest():
-    settings = Settings("duration", "event", face_survival="face_risk", out_of_fold=False)
+    settings = ReportSettings("duration", "event", face_survival="face_risk", out_of_fold=False)
     report = survival_report(people(), settings)
     assert report.numbers["not_shown"] == {}
     assert "hr_multivariable" not in report.numbers["hazard_ratios"]["FaceSurvival: FaceSurvival, per SD"]
     assert section(report, "FaceAge gap").parts == []
-    report = survival_report(people(), Settings("duration", "event", face_age="faceage", out_of_fold=False))
+    report = survival_report(people(), ReportSettings("duration", "event", face_age="faceage", out_of_fold=False))
     assert report.numbers["not_shown"] == {}
     assert section(report, "Survival by groups").parts == []
 

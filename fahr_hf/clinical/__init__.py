@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from fahr_hf.clinical.optimism import optimism_corrected_concordance
     from fahr_hf.clinical.prediction import baseline_hazard, linear_predictor, predict_survival
     from fahr_hf.clinical.proportional_hazards import proportional_hazards_test
+    from fahr_hf.clinical.report.assembly import survival_report
+    from fahr_hf.clinical.report.settings import ReportSettings
     from fahr_hf.clinical.risk_groups import risk_groups
     from fahr_hf.clinical.splines import dose_response, nonlinearity_test
     from fahr_hf.clinical.subgroups import subgroup_analysis
@@ -62,6 +64,8 @@ _NAMES = {
     "optimism": ["optimism_corrected_concordance"],
     "prediction": ["baseline_hazard", "linear_predictor", "predict_survival"],
     "proportional_hazards": ["proportional_hazards_test"],
+    "report.assembly": ["survival_report"],
+    "report.settings": ["ReportSettings"],
     "risk_groups": ["risk_groups"],
     "splines": ["dose_response", "nonlinearity_test"],
     "subgroups": ["subgroup_analysis"],
@@ -74,6 +78,7 @@ __all__ = [
     "CoxModel",
     "CoxResult",
     "Interaction",
+    "ReportSettings",
     "Scaled",
     "Spline",
     "Standardised",
@@ -110,6 +115,7 @@ __all__ = [
     "risk_groups",
     "save_cox",
     "subgroup_analysis",
+    "survival_report",
     "time_split_hazard_ratios",
     "uno_concordance",
     "wald_test",

@@ -8,7 +8,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from fahr_hf.clinical.cox import Z95, CoxResult, cox_regression
+from fahr_hf.clinical.design import Covariate, Spline
 from fahr_hf.clinical.horizon import Predictions, check_predictions, observed_risk
+from fahr_hf.clinical.prediction import predict_survival
 from fahr_hf.clinical.risk_groups import risk_groups
 
 # Of three knots, as Harrell's Regression Modeling Strategies places them.
@@ -98,7 +100,7 @@ def calibration_slope(
         2.97
     """
     predictions = check_predictions(event, time, probability, horizon, entry)
-    row = _regress(predictions, {"predicted": _log_hazard(predictions.probability)}).summary.loc["predicted"]
+    row = _regress(predictions, _log_hazard(predictions.probability), "predicted").summary.loc["predicted"]
     slope, se = float(row["coef"]), float(row["se"])
     return CalibrationSlope(slope, se, slope - Z95 * se, slope + Z95 * se)
 
@@ -139,8 +141,9 @@ def calibration_curve(
             f"probability has {len(np.unique(x))} different values, too few for a curve: its quantiles at {_KNOTS} "
             "must differ. Use calibration_table with fewer groups."
         )
-    fit = _regress(predictions, {"predicted": x, "bend": _bend(x, knots)})
-    return pd.DataFrame({"predicted": predictions.probability, "observed": _risk_by(fit, predictions.horizon)})
+    fit = _regress(predictions, x, Spline("predicted", tuple(knots)))
+    alive = predict_survival(fit, pd.DataFrame({"predicted": x}), predictions.horizon)[:, 0]
+    return pd.DataFrame({"predicted": predictions.probability, "observed": 1 - alive})
 
 
 def calibration_index(
@@ -234,25 +237,9 @@ def _log_hazard(probability: np.ndarray) -> np.ndarray:
     return np.log(-np.log1p(-probability))
 
 
-def _bend(x: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """What a restricted cubic spline of three knots adds to a straight line; it is straight beyond the outer knots."""
-    low, middle, high = knots
-    above = [np.clip(x - knot, 0, None) ** 3 for knot in knots]
-    bend = above[0] - above[1] * (high - low) / (high - middle) + above[2] * (middle - low) / (high - middle)
-    return bend / (high - low) ** 2
-
-
-def _regress(predictions: Predictions, covariates: dict[str, np.ndarray]) -> CoxResult:
+def _regress(predictions: Predictions, x: np.ndarray, covariate: Covariate) -> CoxResult:
     outcomes = predictions.outcomes
-    data = pd.DataFrame({"duration": outcomes.duration, "event": outcomes.event.astype(int), **covariates})
+    data = pd.DataFrame({"duration": outcomes.duration, "event": outcomes.event.astype(int), "predicted": x})
     if outcomes.entry is not None:
         data["entry"] = outcomes.entry
-    entry = None if outcomes.entry is None else "entry"
-    return cox_regression(data, "duration", "event", list(covariates), entry=entry)
-
-
-def _risk_by(fit: CoxResult, horizon: float) -> np.ndarray:
-    moments = fit.maximum.moments
-    died = moments.sets.times[moments.sets.which]
-    hazard = (1 / moments.total)[died <= horizon].sum()
-    return -np.expm1(-hazard * moments.r)
+    return cox_regression(data, "duration", "event", [covariate], entry="entry" if "entry" in data else None)

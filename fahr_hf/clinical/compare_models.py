@@ -93,6 +93,14 @@ def compare_models(
 
     Raises:
         ValueError: no model, absent columns, and what `cox_regression` refuses; the message names the model.
+
+    Example:
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5, 6], "died": 1, "age": [70, 58, 66, 72, 60, 62]})
+        >>> people["score"] = [0.6, 0.4, 0.8, 0.5, 0.3, 0.2]
+        >>> models = {"age": ["age"], "age + score": ["age", "score"]}
+        >>> found = compare_models(people, "years", "died", models, times=[3, 5])
+        >>> found.concordance["c"].round(3).to_dict()
+        {'age': 0.533, 'age + score': 0.8}
     """
     if not models:
         raise ValueError('models is empty; name at least one, such as {"clinical": ["age"]}.')
@@ -178,7 +186,13 @@ def compare_fits(
 
 
 def events_per_parameter(result: CoxResult) -> float:
-    """Deaths for each coefficient; below about 10, estimates are unstable and their C is optimistic."""
+    """Deaths for each coefficient; below about 10, estimates are unstable and their C is optimistic.
+
+    Example:
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
+        >>> events_per_parameter(cox_regression(people, "years", "died", ["age"]))
+        4.0
+    """
     return result.events / len(result.summary)
 
 

@@ -46,6 +46,12 @@ class CoxResult:
         strata_levels: ... its groups, in the order of their numbers; one nameless group without strata.
         clustered: Whether the errors are robust.
         maximum: What the tests of the fit compute with.
+
+    Example:
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
+        >>> fit = cox_regression(people, "years", "died", ["age"])
+        >>> fit.linear_predictor.round(2).tolist()
+        [6.5, 6.68, 5.38, 6.13, 5.57]
     """
 
     summary: pd.DataFrame
@@ -67,16 +73,8 @@ class CoxResult:
     maximum: Maximum = field(repr=False)
 
 
-class WaldTest(NamedTuple):
-    """A Wald test: the statistic is chi-squared with `df` degrees of freedom."""
-
-    statistic: float
-    df: int
-    p: float
-
-
-class LikelihoodRatio(NamedTuple):
-    """A likelihood-ratio test: the statistic is chi-squared with `df` degrees of freedom."""
+class ChiSquared(NamedTuple):
+    """A test whose statistic is chi-squared with `df` degrees of freedom."""
 
     statistic: float
     df: int
@@ -118,6 +116,14 @@ def cox_regression(
 
     Warns:
         UserWarning: fewer events than coefficients.
+
+    Example:
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
+        >>> fit = cox_regression(people, "years", "died", ["age"])
+        >>> fit.summary[["hr", "hr_low", "hr_high", "p"]].round(2)
+                    hr  hr_low  hr_high     p
+        covariate
+        age        1.1    0.82     1.47  0.54
     """
     if ties not in ("efron", "breslow"):
         raise ValueError(f"ties must be 'efron' or 'breslow', got {ties!r}.")
@@ -156,7 +162,7 @@ def cox_regression(
     )
 
 
-def wald_test(result: CoxResult, labels: Sequence[str]) -> WaldTest:
+def wald_test(result: CoxResult, labels: Sequence[str]) -> ChiSquared:
     """Test whether several coefficients are all 0, with robust errors where the fit has clusters.
 
     Args:
@@ -165,16 +171,23 @@ def wald_test(result: CoxResult, labels: Sequence[str]) -> WaldTest:
 
     Raises:
         ValueError: names that are no rows of the summary.
+
+    Example:
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": 1, "age": [70, 72, 58, 66, 60]})
+        >>> people["ill"] = [1, 0, 0, 1, 0]
+        >>> fit = cox_regression(people, "years", "died", ["age", "ill"])
+        >>> round(wald_test(fit, ["age", "ill"]).p, 3)
+        0.441
     """
     if not labels or not set(labels) <= set(result.summary.index):
         raise ValueError(f"labels must be some of {', '.join(result.summary.index)}; got {list(labels)}.")
     coefficients = result.summary.loc[list(labels), "coef"].to_numpy()
     covariance = result.covariance.loc[list(labels), list(labels)].to_numpy()
     statistic = float(coefficients @ np.linalg.solve(covariance, coefficients))
-    return WaldTest(statistic, len(labels), float(special.chdtrc(len(labels), statistic)))
+    return ChiSquared(statistic, len(labels), float(special.chdtrc(len(labels), statistic)))
 
 
-def likelihood_ratio_test(reduced: CoxResult, full: CoxResult) -> LikelihoodRatio:
+def likelihood_ratio_test(reduced: CoxResult, full: CoxResult) -> ChiSquared:
     """Test whether the covariates that `full` has beyond `reduced` improve the fit.
 
     Args:
@@ -184,6 +197,14 @@ def likelihood_ratio_test(reduced: CoxResult, full: CoxResult) -> LikelihoodRati
     Raises:
         ValueError: fits that are not nested, on other rows, with other ties or strata, or with clusters, for which the
             likelihood is not that of independent rows.
+
+    Example:
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5, 6], "died": 1, "age": [70, 58, 66, 72, 60, 62]})
+        >>> people["ill"] = [1, 1, 0, 1, 0, 0]
+        >>> reduced = cox_regression(people, "years", "died", ["age"])
+        >>> full = cox_regression(people, "years", "died", ["age", "ill"])
+        >>> round(likelihood_ratio_test(reduced, full).p, 3)
+        0.146
     """
     if reduced.clustered or full.clustered:
         raise ValueError(
@@ -204,7 +225,7 @@ def likelihood_ratio_test(reduced: CoxResult, full: CoxResult) -> LikelihoodRati
             f"The fits are not nested: {', '.join(reduced.summary.index)} within {', '.join(full.summary.index)}."
         )
     statistic = max(2 * (full.log_likelihood - reduced.log_likelihood), 0.0)
-    return LikelihoodRatio(statistic, df, float(special.chdtrc(df, statistic)))
+    return ChiSquared(statistic, df, float(special.chdtrc(df, statistic)))
 
 
 def _outcomes(data: pd.DataFrame, duration: str, event: str, entry: str | None) -> Outcomes:

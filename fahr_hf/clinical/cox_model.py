@@ -46,6 +46,13 @@ class CoxModel:
         hazards: (strata, k), cumulative baseline hazard after each time; NaN beyond the follow-up of a stratum.
         strata_column: The column of strata, or None.
         strata_levels: Its groups.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
+        >>> save_cox(cox_regression(people, "years", "died", ["age"]), "ours.json", cohort="ours")
+        >>> load_cox("ours.json").predict_survival(pd.DataFrame({"age": [55, 65]}), times=[2, 4]).round(2).tolist()
+        [[0.93, 0.62], [0.84, 0.3]]
     """
 
     cohort: str
@@ -100,6 +107,13 @@ def save_cox(result: CoxResult, path: str | Path, cohort: str) -> None:
 
     Raises:
         ValueError: groups that JSON cannot hold, such as intervals or dates.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
+        >>> save_cox(cox_regression(people, "years", "died", ["age"]), "ours.json", cohort="ours")
+        >>> list(json.loads(Path("ours.json").read_text()))
+        ['format', 'cohort', 'n', 'events', 'ties', 'terms', 'coefficients', 'covariance', 'strata', 'baseline']
     """
     times = _round_times(float(result.outcomes.duration.max()))
     hazards = hazards_at(result, times)
@@ -127,6 +141,13 @@ def load_cox(path: str | Path) -> CoxModel:
     Raises:
         OSError: the file cannot be read.
         ValueError: it is no such file.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
+        >>> save_cox(cox_regression(people, "years", "died", ["age"]), "ours.json", cohort="ours")
+        >>> load_cox("ours.json").coefficients.round(3).to_dict()
+        {'age': 0.093}
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))

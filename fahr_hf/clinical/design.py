@@ -19,7 +19,14 @@ _FEW_ROWS, _OUTER = 100, 5
 
 @dataclass(frozen=True)
 class Scaled:
-    """A numeric column in units of `per`: `Scaled("faceage", per=10)` gives the hazard ratio per decade."""
+    """A numeric column in units of `per`: `Scaled("faceage", per=10)` gives the hazard ratio per decade.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
+        >>> cox_regression(people, "years", "died", [Scaled("age", per=10)]).summary["hr"].round(2).to_dict()
+        {'age per 10': 2.53}
+    """
 
     column: str
     per: float
@@ -31,7 +38,14 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Standardised:
-    """A numeric column minus its mean in standard deviations (n - 1), both taken from the data of the fit."""
+    """A numeric column minus its mean in standard deviations (n - 1), both taken from the data of the fit.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
+        >>> cox_regression(people, "years", "died", [Standardised("age")]).summary["hr"].round(2).to_dict()
+        {'age per SD': 1.76}
+    """
 
     column: str
 
@@ -41,6 +55,13 @@ class Categorical:
     """A column of groups, compared with the group `reference`: `Categorical("sex", reference="male")`.
 
     Every other group has a coefficient, in the order of the column's categories, sorted if it has none.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": 1, "stage": ["II", "II", "I", "II", "I"]})
+        >>> fit = cox_regression(people, "years", "died", [Categorical("stage", reference="I")])
+        >>> fit.summary["hr"].round(2).to_dict()
+        {'stage: II': 3.35}
     """
 
     column: str
@@ -56,6 +77,13 @@ class Spline:
         knots: How many knots, 3 to 7, or the knots themselves. A number of knots puts them at equally spaced quantiles
             (type 7): from 0.1 to 0.9 for 3, from 0.05 to 0.95 for 4 to 6, from 0.025 to 0.975 for 7; below 100 rows the
             outer knots are the fifth smallest and fifth largest value (Harrell, Regression Modeling Strategies).
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5, 6], "died": 1, "age": [70, 58, 66, 72, 60, 62]})
+        >>> fit = cox_regression(people, "years", "died", [Spline("age", knots=(58, 64, 70))])
+        >>> fit.summary["coef"].round(2).to_dict()
+        {'age': -0.24, "age'": 0.32}
     """
 
     column: str
@@ -79,6 +107,14 @@ class Interaction:
     """The products of two covariates: does the hazard ratio of one depend on the other?
 
     The covariates themselves are listed as well: `[a, b, Interaction(a, b)]`.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5, 6], "died": 1, "age": [70, 58, 66, 72, 60, 62]})
+        >>> people["ill"] = [1, 1, 0, 1, 0, 0]
+        >>> fit = cox_regression(people, "years", "died", ["age", "ill", Interaction("age", "ill")])
+        >>> fit.summary.index.tolist()
+        ['age', 'ill', 'age x ill']
     """
 
     first: Single

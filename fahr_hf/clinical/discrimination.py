@@ -25,6 +25,11 @@ def uno_concordance(event: ArrayLike, time: ArrayLike, risk: ArrayLike, tau: flo
     Raises:
         ImportError: the `survival` extra is not installed.
         ValueError: columns that are not such columns; no death before tau; nobody uncensored at a death.
+
+    Example:
+        >>> risk = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
+        >>> round(uno_concordance([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], risk, tau=5), 3)
+        0.833
     """
     outcomes = check_outcomes(time, event)
     counts = count_pairs(outcomes, check_column(risk, "risk", len(outcomes)))
@@ -64,6 +69,13 @@ def auc_over_time(event: ArrayLike, time: ArrayLike, risk: ArrayLike, times: Arr
     Raises:
         ImportError: the `survival` extra is not installed.
         ValueError: columns that are not such columns, or horizons outside the follow-up.
+
+    Example:
+        >>> risk = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
+        >>> auc_over_time([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], risk, times=[2, 3]).round(3)
+           time    auc  cases  controls
+        0   2.0  0.750      2         4
+        1   3.0  0.889      3         3
     """
     outcomes = check_outcomes(time, event)
     horizons = check_times(times, outcomes)

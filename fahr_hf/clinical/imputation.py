@@ -82,6 +82,11 @@ def impute(
     Raises:
         ValueError: columns that are absent or without a known value, infinite numbers, a single group or more than 20
             (numbers read as text?), outcomes with gaps, m below 2.
+
+    Example:
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, None, 66, 60]})
+        >>> [table["age"].tolist() for table in impute(people, ["age"], "years", "died", m=2)]
+        [[70.0, 72.0, 72.0, 66.0, 60.0], [70.0, 72.0, 66.0, 66.0, 60.0]]
     """
     if m < 2:
         raise ValueError(f"m must be at least 2: the spread between imputations is part of the answer; got {m}.")
@@ -120,6 +125,15 @@ def pool(results: Sequence[CoxResult]) -> pd.DataFrame:
 
     Raises:
         ValueError: fewer than two fits, or fits with other covariates.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, None, 66, 60]})
+        >>> tables = impute(people, ["age"], "years", "died", m=5)
+        >>> pool([cox_regression(table, "years", "died", ["age"]) for table in tables])[["hr", "fmi"]].round(2)
+                     hr  fmi
+        covariate
+        age        1.46  0.4
     """
     if len(results) < 2:
         raise ValueError(f"Rubin's rules take at least two fits, got {len(results)}.")

@@ -28,6 +28,13 @@ def linear_predictor(result: CoxResult, data: pd.DataFrame) -> pd.Series:
 
     Raises:
         ValueError: missing columns or values, text in numbers, groups that the fit did not see.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
+        >>> fit = cox_regression(people, "years", "died", ["age"])
+        >>> linear_predictor(fit, pd.DataFrame({"age": [55, 65]})).round(2).tolist()
+        [5.11, 6.03]
     """
     return log_ratio(result.terms, result.summary["coef"], data)
 
@@ -42,6 +49,16 @@ def baseline_hazard(result: CoxResult) -> pd.DataFrame:
     Returns:
         One row for each distinct duration (of a stratum): `stratum` (its group; only with strata), `time`, `hazard`
         after the deaths at that time.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4], "died": [1, 0, 1, 1], "above_60": [10, 12, -2, 6]})
+        >>> baseline_hazard(cox_regression(people, "years", "died", ["above_60"])).round(2)
+           time  hazard
+        0   1.0    0.27
+        1   2.0    0.27
+        2   3.0    0.78
+        3   4.0    1.85
     """
     curves = []
     for stratum, level in enumerate(result.strata_levels):
@@ -66,6 +83,13 @@ def predict_survival(result: CoxResult, data: pd.DataFrame, times: ArrayLike) ->
 
     Raises:
         ValueError: as `linear_predictor`, negative times, strata that the fit did not see.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
+        >>> fit = cox_regression(people, "years", "died", ["age"])
+        >>> predict_survival(fit, pd.DataFrame({"age": [55, 65]}), times=[2, 4]).round(2).tolist()
+        [[0.93, 0.62], [0.84, 0.3]]
     """
     wanted = check_times(times)
     eta = linear_predictor(result, data).to_numpy()

@@ -30,6 +30,16 @@ def proportional_hazards_test(result: CoxResult, transform: Transform = "km") ->
 
     Raises:
         ValueError: an unknown transform, log with a death at time 0, deaths at too few different times.
+
+    Example:
+        >>> from fahr_hf.clinical import cox_regression
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
+        >>> fit = cox_regression(people, "years", "died", ["age"])
+        >>> proportional_hazards_test(fit).round(3)
+                   chisq  df      p
+        covariate
+        age        0.012   1  0.914
+        GLOBAL     0.012   1  0.914
     """
     deaths, g = _time_scale(result.outcomes, transform)
     moments = result.maximum.moments

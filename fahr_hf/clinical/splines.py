@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .cox import Z95, CoxResult, WaldTest, wald_test
+from .cox import Z95, ChiSquared, CoxResult, wald_test
 from .outcomes import check_column
 from .terms import GroupTerm, InteractionTerm, SplineTerm, Term
 
@@ -26,6 +26,17 @@ def dose_response(result: CoxResult, column: str, values: ArrayLike, reference: 
 
     Raises:
         ValueError: a column that is no number or spline of the fit, or has an interaction; values that are no numbers.
+
+    Example:
+        >>> from fahr_hf.clinical import Spline, cox_regression
+        >>> age = np.arange(40, 80)
+        >>> people = pd.DataFrame({"years": 100 - age + 20 * np.sin(age), "died": 1, "age": age})
+        >>> fit = cox_regression(people, "years", "died", [Spline("age", knots=3)])
+        >>> dose_response(fit, "age", [50, 60, 70], reference=60).round(2)
+           value    hr  hr_low  hr_high
+        0   50.0  0.43    0.25     0.73
+        1   60.0  1.00    1.00     1.00
+        2   70.0  1.96    1.19     3.25
     """
     term = _term(result, column)
     wanted = check_column(np.atleast_1d(values), "values")
@@ -40,7 +51,7 @@ def dose_response(result: CoxResult, column: str, values: ArrayLike, reference: 
     return pd.DataFrame({"value": wanted, "hr": hr, "hr_low": low, "hr_high": high})
 
 
-def nonlinearity_test(result: CoxResult, column: str) -> WaldTest:
+def nonlinearity_test(result: CoxResult, column: str) -> ChiSquared:
     """Wald test of whether the log hazard ratio bends: all coefficients of a spline but its first, of x itself, are 0.
 
     For the likelihood-ratio test, fit the column once as a `Spline` and once as a number, and use
@@ -48,6 +59,14 @@ def nonlinearity_test(result: CoxResult, column: str) -> WaldTest:
 
     Raises:
         ValueError: a column that is no `Spline` of the fit, or has an interaction.
+
+    Example:
+        >>> from fahr_hf.clinical import Spline, cox_regression
+        >>> age = np.arange(40, 80)
+        >>> people = pd.DataFrame({"years": 100 - age + 20 * np.sin(age), "died": 1, "age": age})
+        >>> fit = cox_regression(people, "years", "died", [Spline("age", knots=3)])
+        >>> round(nonlinearity_test(fit, "age").p, 3)
+        0.635
     """
     term = _term(result, column)
     if not isinstance(term, SplineTerm):

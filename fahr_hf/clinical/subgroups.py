@@ -86,6 +86,16 @@ def subgroup_analysis(
     Raises:
         ValueError: what `cox_regression` refuses for everybody together, an exposure with several coefficients,
             subgroup variables that are absent or have too few or too many levels.
+
+    Example:
+        >>> random = np.random.default_rng(0)
+        >>> people = pd.DataFrame({"years": random.exponential(5, 50), "died": 1, "risk": random.normal(size=50)})
+        >>> people["sex"] = ["female", "male"] * 25
+        >>> table = subgroup_analysis(people, "years", "died", "risk", ["sex"], covariates=[])
+        >>> table[["level", "n", "hr", "p_interaction"]].round(2)
+            level   n    hr  p_interaction
+        0  female  25  0.66           0.24
+        1    male  25  0.96           0.24
     """
     if not subgroups or (absent := [name for name in subgroups if name not in data]):
         raise ValueError(f"subgroups must be columns of data, got {absent if subgroups else 'none'}.")

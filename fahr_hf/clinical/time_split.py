@@ -45,6 +45,14 @@ def time_split_hazard_ratios(
     Raises:
         ValueError: what `cox_regression` refuses, an exposure with several coefficients, cuts that do not rise or lie
             outside the follow-up, a window without a death.
+
+    Example:
+        >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5, 6], "died": 1, "age": [70, 58, 66, 72, 60, 62]})
+        >>> table = time_split_hazard_ratios(people, "years", "died", "age", cuts=[3], covariates=[])
+        >>> table[["start", "end", "events", "hr", "p_equal"]].round(2)
+           start  end  events    hr  p_equal
+        0    0.0  3.0       3  1.01     0.34
+        1    3.0  6.0       3  1.28     0.34
     """
     whole = cox_regression(data, duration, event, [exposure, *covariates], entry=entry)
     if len(whole.terms[0].labels) > 1:
@@ -85,6 +93,12 @@ def restricted_mean_differences(
 
     Raises:
         ValueError: unusable columns, fewer than two groups, or tau beyond the follow-up of one, which is named.
+
+    Example:
+        >>> table = restricted_mean_differences([1, 2, 3, 4, 5, 6], [1, 1, 1, 0, 1, 0], list("aaabbb"), tau=5)
+        >>> table[["group", "against", "difference", "low", "high"]].round(2)
+          group against  difference   low  high
+        0     b       a         3.0  2.08  3.92
     """
     outcomes = check_outcomes(duration, event, entry)
     groups = pd.Series(group).reset_index(drop=True)

@@ -195,7 +195,7 @@ def cut_face(
         crops, faces = wide.crops(photo)
     except PhotoError as error:
         raise NoFaceError(f"unreadable: {error}", None) from error
-    chosen = _choose(faces, box, one_face)
+    chosen = choose_face(faces, box, one_face)
     image, face = crops[chosen], faces[chosen]
     matrix = similarity(np.array(face["landmarks"]), wide.target_landmarks())
     width, height = _upright_size(photo)
@@ -232,7 +232,17 @@ def _with_border(processor: FahrFaceImageProcessor) -> FahrFaceImageProcessor:
     return wide
 
 
-def _choose(faces: list[dict[str, Any]], box: Sequence[float] | None, one_face: bool) -> int:
+def choose_face(faces: list[dict[str, Any]], box: Sequence[float] | None, one_face: bool) -> int:
+    """Which of the faces of a photo a row of a data set is about.
+
+    Args:
+        faces: As the processor found them, the largest first.
+        box: The row's own (x0, y0, x1, y1), if it has one: the face that overlaps it most.
+        one_face: Without a box: whether several faces are one too many; otherwise the largest is meant.
+
+    Raises:
+        NoFaceError: no face, several where one was expected, or none in the box.
+    """
     if not faces:
         raise NoFaceError("no face", 0)
     if box is None:

@@ -47,6 +47,24 @@ class TestScore:
     high: float
 
 
+_COLUMNS = [field.name for field in fields(TestScore)]
+
+
+def check_ledger(ledger: str | Path = LEDGER) -> Path:
+    """The ledger's file, before anything is scored.
+
+    Raises:
+        FileNotFoundError: no ledger there. It is never made on the fly: a line in a new file somewhere would be lost.
+    """
+    path = Path(ledger)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No test ledger at {path}. Score test splits from the repository's root, or make a file with the line "
+            f"{','.join(_COLUMNS)} and name it."
+        )
+    return path
+
+
 def record_test_score(
     checkpoint: str,
     data: str,
@@ -74,19 +92,13 @@ def record_test_score(
 
     Raises:
         ValueError: a split that is no test split, or no photos.
-        FileNotFoundError: no ledger there. It is never made on the fly: a line in a new file somewhere would be lost.
+        FileNotFoundError: no ledger there; see `check_ledger`.
     """
     if not is_test(split):
         raise ValueError(f"The ledger is for test splits, got {split!r}.")
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}.")
-    path = Path(ledger)
-    columns = [field.name for field in fields(TestScore)]
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No test ledger at {path}. Score test splits from the repository's root, or make a file with the line "
-            f"{','.join(columns)} and name it."
-        )
+    path = check_ledger(ledger)
     score = TestScore(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_commit(path.resolve().parent),
@@ -100,7 +112,7 @@ def record_test_score(
         high=interval[1],
     )
     with path.open("a", newline="", encoding="utf-8") as file:
-        csv.DictWriter(file, columns, lineterminator="\n").writerow(asdict(score))
+        csv.DictWriter(file, _COLUMNS, lineterminator="\n").writerow(asdict(score))
     return score
 
 

@@ -18,7 +18,7 @@ import torch
 
 from fahr_hf.conformal import intervals
 from fahr_hf.data.crops import Crops, aligning_options, is_cache, load_crops, read_labels
-from fahr_hf.data.cutting import NoFaceError, _choose
+from fahr_hf.data.cutting import NoFaceError, choose_face
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor, PhotoError
 from fahr_hf.models.pipeline_fahr_face import FaceAgePipeline
 from fahr_hf.pipelines import pipeline
@@ -133,7 +133,7 @@ def _of_photos(model: FaceAgePipeline, batch: pa.RecordBatch) -> pd.DataFrame:
     for photo, box in zip(batch["image"].to_pylist(), batch["box"].to_pylist(), strict=True):
         try:
             crops, faces = model.image_processor.crops(photo["bytes"])
-            views.append(crops[_choose(faces, box, one_face=False)])
+            views.append(crops[choose_face(faces, box, one_face=False)])
             reasons.append(None)
         except NoFaceError as error:
             reasons.append(str(error))

@@ -58,7 +58,7 @@ def age(
         raise ValueError("--part, --folds and --appa-real each say which photos are scored; give one of them.")
     from transformers.utils import logging
 
-    from fahr_hf.data.ledger import LEDGER
+    from fahr_hf.data.ledger import LEDGER, check_ledger
     from fahr_hf.data.splits import is_test
     from fahr_hf.evaluation.age_report import age_report
     from fahr_hf.evaluation.age_summary import summary
@@ -69,6 +69,8 @@ def age(
     from fahr_hf.reports.writing import write_report
 
     logging.disable_progress_bar()
+    if folds or appa_real or is_test(part or ""):
+        check_ledger(ledger or LEDGER)
     theirs = None if other is None else read_other(other)
     part = "test" if appa_real else part or "validation"
     model, photos = _name(checkpoint), f"test photos of {folds.name}" if folds else f"part {part}"

@@ -69,7 +69,7 @@ def survival(
     """
     from fahr_hf.clinical.report.assembly import survival_report
     from fahr_hf.clinical.report.reading import read_table, split_cohorts
-    from fahr_hf.clinical.report.settings import Settings
+    from fahr_hf.clinical.report.settings import ReportSettings
     from fahr_hf.reports.sources import sources
     from fahr_hf.reports.writing import write_report
 
@@ -82,7 +82,7 @@ def survival(
         others |= within
     references = dict(_reference(text) for text in categorical or [])
     named = [*(covariate or []), *(column for column in references if column not in (covariate or []))]
-    settings = Settings(
+    settings = ReportSettings(
         duration,
         event,
         face_age,

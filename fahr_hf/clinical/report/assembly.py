@@ -22,7 +22,7 @@ from fahr_hf.clinical.report.methods import methods_chapter
 from fahr_hf.clinical.report.missing import missing_chapter
 from fahr_hf.clinical.report.models import models_chapter
 from fahr_hf.clinical.report.parameters import parameters_chapter
-from fahr_hf.clinical.report.settings import Settings
+from fahr_hf.clinical.report.settings import ReportSettings
 from fahr_hf.clinical.report.study import make_study
 from fahr_hf.clinical.report.subgroups import subgroup_chapter
 from fahr_hf.clinical.report.table_one import table_one_chapter
@@ -36,7 +36,7 @@ _INTRODUCTION = (
 
 def survival_report(
     data: pd.DataFrame,
-    settings: Settings,
+    settings: ReportSettings,
     external: Mapping[str, pd.DataFrame] | None = None,
     sources: Mapping[str, Any] | None = None,
 ) -> Report:
@@ -49,10 +49,19 @@ def survival_report(
         sources: What `fahr_hf.reports.sources.sources` returned for the files behind the tables.
 
     Returns:
-        A report in which a section that could not be made says why.
+        A report in which a section that could not be made says why; `fahr_hf.reports.writing.write_report` writes it.
 
     Raises:
         ValueError: a table or settings that cannot be analysed at all; see `make_study`.
+
+    Example:
+        >>> import numpy as np
+        >>> from fahr_hf.clinical import ReportSettings
+        >>> random = np.random.default_rng(0)
+        >>> people = pd.DataFrame({"years": random.exponential(5, 60), "died": 1, "risk": random.normal(size=60)})
+        >>> settings = ReportSettings("years", "died", face_survival="risk", horizons=(5,), out_of_fold=False)
+        >>> survival_report(people, settings).numbers["people"]["development"]
+        {'read': 60, 'excluded': {}, 'analysed': 60, 'events': 60}
     """
     study = make_study(data, settings, external or {})
     estimates = Estimates(study)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fahr_hf.clinical.report.reading import check_table
-from fahr_hf.clinical.report.settings import Settings
+from fahr_hf.clinical.report.settings import ReportSettings
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Cohort:
     flow: tuple[Step, ...]
 
 
-def form_cohort(data: pd.DataFrame, settings: Settings, name: str) -> Cohort:
+def form_cohort(data: pd.DataFrame, settings: ReportSettings, name: str) -> Cohort:
     """Check a table and exclude people who cannot be analysed, counting them.
 
     Excluded is who lacks outcome, score, age, stratum or cluster, and who left before coming under observation. Who
@@ -63,5 +63,5 @@ def form_cohort(data: pd.DataFrame, settings: Settings, name: str) -> Cohort:
     return Cohort(name, people, tuple(flow))
 
 
-def _step(reason: str, people: pd.DataFrame, settings: Settings) -> Step:
+def _step(reason: str, people: pd.DataFrame, settings: ReportSettings) -> Step:
     return Step(reason, len(people), int(people[settings.event].sum()))

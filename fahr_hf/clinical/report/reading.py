@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fahr_hf.clinical.report.settings import TRAIN, Settings
+from fahr_hf.clinical.report.settings import TRAIN, ReportSettings
 
 _NAMED = 5
 
@@ -45,7 +45,7 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
     return pd.DataFrame([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()])
 
 
-def check_table(data: pd.DataFrame, settings: Settings, name: str) -> pd.DataFrame:
+def check_table(data: pd.DataFrame, settings: ReportSettings, name: str) -> pd.DataFrame:
     """Refuse a table that cannot be analysed as it stands.
 
     Missing values are no reason to refuse it: they are counted, excluded or imputed later.
@@ -126,7 +126,7 @@ def check_identifiers(identifiers: pd.Series, name: str) -> None:
 
 
 class _Where:
-    def __init__(self, data: pd.DataFrame, settings: Settings, name: str) -> None:
+    def __init__(self, data: pd.DataFrame, settings: ReportSettings, name: str) -> None:
         self.data, self.settings, self.name = data, settings, name
 
     def refuse(self, wrong: pd.Series, column: str, rule: str, remedy: str) -> None:
@@ -136,7 +136,7 @@ class _Where:
             raise ValueError(f"{self.name}: {column} {rule}, got {value} in {rows}; {remedy}, or leave the rows out.")
 
 
-def _check_columns(data: pd.DataFrame, settings: Settings, name: str) -> None:
+def _check_columns(data: pd.DataFrame, settings: ReportSettings, name: str) -> None:
     if absent := [column for column in settings.columns() if column not in data.columns]:
         raise ValueError(
             f"{name} has no column {', '.join(map(repr, absent))}; its columns are "
@@ -148,7 +148,7 @@ def _check_columns(data: pd.DataFrame, settings: Settings, name: str) -> None:
         raise ValueError(f"{name} has no rows.")
 
 
-def _number_columns(data: pd.DataFrame, settings: Settings) -> list[str]:
+def _number_columns(data: pd.DataFrame, settings: ReportSettings) -> list[str]:
     """Age, and the covariates that are numbers: not declared as groups, and not text throughout."""
     groups = [
         column
@@ -158,7 +158,7 @@ def _number_columns(data: pd.DataFrame, settings: Settings) -> list[str]:
     return [column for column in settings.adjustment() if column not in groups]
 
 
-def _numbers(data: pd.DataFrame, column: str, settings: Settings, name: str) -> pd.Series:
+def _numbers(data: pd.DataFrame, column: str, settings: ReportSettings, name: str) -> pd.Series:
     raw = data[column]
     if raw.dtype.kind in "mM":
         raise ValueError(f"{name}: {column} holds dates or spans of time; turn it into a number of {settings.unit}.")
@@ -177,7 +177,7 @@ def _numbers(data: pd.DataFrame, column: str, settings: Settings, name: str) -> 
     return values
 
 
-def _check_parts(data: pd.DataFrame, settings: Settings, name: str) -> None:
+def _check_parts(data: pd.DataFrame, settings: ReportSettings, name: str) -> None:
     if settings.out_of_fold:
         return
     if settings.part is None:

@@ -8,7 +8,7 @@ TRAIN = "train"
 
 
 @dataclass(frozen=True)
-class Settings:
+class ReportSettings:
     """Columns of the table and choices of the analysis.
 
     Args:
@@ -37,6 +37,11 @@ class Settings:
 
     Raises:
         ValueError: neither score, one column in two roles, fewer than two groups, no positive horizons.
+
+    Example:
+        >>> settings = ReportSettings("years", "died", face_survival="risk", age="age", covariates=("stage",))
+        >>> settings.columns()
+        ['years', 'died', 'risk', 'age', 'stage']
     """
 
     duration: str

@@ -12,7 +12,7 @@ from fahr_hf.clinical.cox import CoxResult, cox_regression
 from fahr_hf.clinical.design import Categorical, Covariate, Scaled, Standardised
 from fahr_hf.clinical.report.cohorts import Cohort, form_cohort
 from fahr_hf.clinical.report.reading import check_identifiers
-from fahr_hf.clinical.report.settings import Settings
+from fahr_hf.clinical.report.settings import ReportSettings
 from fahr_hf.clinical.risk_groups import risk_groups
 
 GROUP = "FaceSurvival group"
@@ -33,7 +33,7 @@ class Study:
         references: Reference group of every covariate that is a group.
     """
 
-    settings: Settings
+    settings: ReportSettings
     development: Cohort
     external: tuple[Cohort, ...]
     references: Mapping[str, object]
@@ -151,7 +151,7 @@ class Study:
         }
 
 
-def make_study(data: pd.DataFrame, settings: Settings, external: Mapping[str, pd.DataFrame]) -> Study:
+def make_study(data: pd.DataFrame, settings: ReportSettings, external: Mapping[str, pd.DataFrame]) -> Study:
     """Check the tables and exclude people who cannot be analysed.
 
     Excluded is who lacks outcome, score, stratum or cluster, and who left before coming under observation. Who lacks
@@ -183,7 +183,7 @@ def make_study(data: pd.DataFrame, settings: Settings, external: Mapping[str, pd
     return Study(settings, development, others, references)
 
 
-def _for_external(settings: Settings, table: pd.DataFrame) -> Settings:
+def _for_external(settings: ReportSettings, table: pd.DataFrame) -> ReportSettings:
     """Another cohort needs no strata, clusters or subgroups; without a column of parts, nobody of it trained."""
     part = settings.part if settings.part in table.columns else None
     trained_nobody = settings.out_of_fold if part else False
