@@ -406,9 +406,18 @@ def photos(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def calibrated(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("weights") / "calibrated"
+def uncalibrated(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "uncalibrated"
     shutil.copytree(fahr_hf.checkpoint(MODEL), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "calibration": None}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibrated(uncalibrated) -> Path:
+    folder = uncalibrated.with_name("calibrated")
+    shutil.copytree(uncalibrated, folder)
     save_tables(folder, {"age": TABLE})
     return folder
 
@@ -437,9 +446,9 @@ class TestPredictions:
         assert table["low"].isna().all()
         assert table.attrs["level"] is None
 
-    def test_crops_get_the_ages_that_training_reports(self, crop_cache):
-        table = predict_table(MODEL, crop_cache, "train")
-        pipeline = fahr_hf.pipeline("face-age", MODEL)
+    def test_crops_get_the_ages_that_training_reports(self, crop_cache, uncalibrated):
+        table = predict_table(uncalibrated, crop_cache, "train")
+        pipeline = fahr_hf.pipeline("face-age", uncalibrated)
         wanted = predict_ages(pipeline.model, pipeline.image_processor, load_crops(crop_cache, ["train"]))
         assert table["predicted"].tolist() == pytest.approx(wanted.tolist(), abs=1e-3)
         assert table["age"].tolist() == [10, 25, 40, 55, 70, 85, 100, 115]

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import torch
+from tqdm.auto import tqdm
 
 from fahr_hf.conformal import intervals
 from fahr_hf.data.crops import Crops, aligning_options, is_cache, load_crops, read_labels
@@ -74,8 +75,15 @@ def predict_photos(
         flip: As there.
     """
     model = _open(checkpoint, flip)
-    batches = open_photos(data).to_batches(filter=wanted, batch_size=_BATCH, batch_readahead=1, fragment_readahead=1)
-    tables = [_of_photos(model, batch) for batch in batches if len(batch)]
+    photos = open_photos(data)
+    batches = photos.to_batches(filter=wanted, batch_size=_BATCH, batch_readahead=1, fragment_readahead=1)
+    tables = []
+    # Without a terminal there is no bar.
+    with tqdm(total=photos.count_rows(filter=wanted), unit=" photos", disable=None) as bar:
+        for batch in batches:
+            if len(batch):
+                tables.append(_of_photos(model, batch))
+                bar.update(len(batch))
     return _with_intervals(pd.concat(tables, ignore_index=True), model)
 
 
@@ -116,10 +124,11 @@ def _check_cut(folder: Path, processor: FahrFaceImageProcessor) -> None:
 
 
 def _of_crops(model: FaceAgePipeline, crops: Crops) -> pd.DataFrame:
-    ages = [
-        _ages(model, [crops.framed(index) for index in range(start, min(start + _BATCH, len(crops)))])
-        for start in range(0, len(crops), _BATCH)
-    ]
+    ages = []
+    with tqdm(total=len(crops), unit=" photos", disable=None) as bar:
+        for start in range(0, len(crops), _BATCH):
+            ages.append(_ages(model, [crops.framed(i) for i in range(start, min(start + _BATCH, len(crops)))]))
+            bar.update(len(ages[-1]))
     # Only what was found to be a duplicate has a crop and is left out.
     without = crops.rejected.filter(crops.rejected["detection_score"].is_null())
     answered, unanswered = _labels(crops.table), _labels(without)
