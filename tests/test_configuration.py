@@ -50,6 +50,7 @@ def test_mlp_widths_default_to_four_times_the_width():
         ({"drop_path_rate": 1.0}, r"drop_path_rate must lie in \[0, 1\), got 1.0"),
         ({"layer_norm_eps": 0.0}, "layer_norm_eps must be a positive finite number"),
         ({"age_label_sigma": float("nan")}, "age_label_sigma must be a positive finite number"),
+        ({"ranking_temperature": 0}, "ranking_temperature must be a positive finite number"),
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
         ({"min_age": 50, "max_age": 20}, "min_age < max_age"),
         ({"max_age": 200}, "130 years"),

@@ -299,9 +299,10 @@ class TestSurvival:
         wanted = features @ model.survival_head.weight[0] + model.survival_head.bias
         torch.testing.assert_close(model(images()).risk, wanted)
 
-    def test_a_loss_is_not_pretended(self):
-        with pytest.raises(NotImplementedError, match="no training loss yet"):
-            FahrFaceForSurvival(minute_config())(images(), duration=torch.ones(3), event=torch.ones(3))
+    @pytest.mark.parametrize("given", [{"duration"}, {"event"}, {"entry"}, {"duration", "entry"}])
+    def test_some_of_the_labels_are_not_enough_for_a_loss(self, given):
+        with pytest.raises(ValueError, match="A loss needs both duration and event"):
+            FahrFaceForSurvival(minute_config())(images(), **{name: torch.ones(3) for name in given})
 
 
 class TestFineTuning:

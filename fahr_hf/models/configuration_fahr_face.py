@@ -81,6 +81,10 @@ class FahrFaceConfig(PreTrainedConfig):
         max_age: Oldest age that they can give.
         age_label_sigma: Standard deviation, in years, of the Gaussian target around a label when
             `age_output="expectation"` (label distribution learning, Gao et al. 2017).
+        survival_loss: What trains the survival head: `"ranking"`, a logistic loss of the pairs whose order of death is
+            known; `"cox"`, the partial likelihood (Cox 1972).
+        ranking_temperature: Difference of risk scores that counts as clear to `"ranking"`.
+        cox_ties: How `"cox"` counts deaths at the same time, after Efron (1977) or Breslow (1974).
         calibration: Tables fitted on a calibration split, such as interval widths or risk quantiles. Nested
             dictionaries and lists of finite numbers, texts and booleans; each holds at most 256 values, since
             tables of a cohort are kept here and never the times or scores of individual people. JSON keeps them in
@@ -121,6 +125,10 @@ class FahrFaceConfig(PreTrainedConfig):
     min_age: int = 0
     max_age: int = 100
     age_label_sigma: float | int = 2.0
+
+    survival_loss: Literal["ranking", "cox"] = "ranking"
+    ranking_temperature: float | int = 1.0
+    cox_ties: Literal["efron", "breslow"] = "efron"
 
     calibration: dict[str, Any] | None = None
 
@@ -236,7 +244,7 @@ class FahrFaceConfig(PreTrainedConfig):
             )
         if not 0 <= self.drop_path_rate < 1:
             raise ValueError(f"drop_path_rate must lie in [0, 1), got {self.drop_path_rate}.")
-        for name in ("layer_norm_eps", "initializer_range", "age_label_sigma"):
+        for name in ("layer_norm_eps", "initializer_range", "age_label_sigma", "ranking_temperature"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be a positive finite number, got {value}.")

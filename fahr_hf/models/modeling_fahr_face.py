@@ -22,6 +22,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fahr_face import FahrFaceConfig
+from .survival_losses_fahr_face import cox_loss, ranking_loss
 
 if TYPE_CHECKING:
     # Never run. transformers finds the files that belong to a checkpoint by searching the model's source for relative
@@ -82,6 +83,7 @@ class FahrFaceSurvivalOutput(ModelOutput):
     """What the survival model returns.
 
     Args:
+        loss: Only with `duration` and `event`: float32 scalar.
         logits: Output of the head's linear layer, (batch, 1).
         risk: The same numbers as (batch,), float32; higher means earlier death. Only their order has a meaning
             until a calibration gives them one.
@@ -89,6 +91,7 @@ class FahrFaceSurvivalOutput(ModelOutput):
         attentions: On request: the backbone's attention, layer by layer.
     """
 
+    loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     risk: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
@@ -875,12 +878,14 @@ class FahrFaceForAgeEstimation(FahrFacePreTrainedModel):
 
 
 class FahrFaceForSurvival(FahrFacePreTrainedModel):
-    """FAHR-FaceSurvival: a risk score from one linear layer on [CLS].
+    """FAHR-FaceSurvival: a risk score from one linear layer on [CLS], learned from survival data.
 
-    The paper trains its survival model with a ranking loss and does not publish its head; one linear layer is ours.
+    The paper trains its survival model with a ranking loss and publishes neither its formula nor its head; one linear
+    layer and both losses are ours. Losses compare people within a batch, so the losses of two halves of a batch do not
+    add up to that of the whole; large batches with several deaths in each serve best.
 
     Args:
-        config: The shape.
+        config: The shape; `survival_loss`, `ranking_temperature` and `cox_ties` matter here.
     """
 
     head_name = "survival_head"
@@ -897,35 +902,60 @@ class FahrFaceForSurvival(FahrFacePreTrainedModel):
         pixel_values: torch.Tensor,
         duration: torch.Tensor | None = None,
         event: torch.Tensor | None = None,
+        entry: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> FahrFaceSurvivalOutput:
         """Score risks.
 
+        `transformers.Trainer` gives the labels to evaluation under `label_names=["duration", "event"]`, and "entry"
+        where there is one.
+
         Args:
             pixel_values: (batch, channels, height, width), as for `FahrFaceModel`.
-            duration: Follow-up in years, (batch,). No training loss is published in this version: see Raises.
+            duration: Follow-up in years, (batch,), for a loss; at least 0.
             event: 1 where the follow-up ended in death, 0 where it was censored, (batch,).
+            entry: Years at which observation began, (batch,), earlier than `duration`; None if all from 0.
             **kwargs: As for `FahrFaceModel`.
 
         Returns:
-            Risk scores; higher means earlier death.
+            Risk scores, higher meaning earlier death, and a loss where there are labels.
 
         Raises:
-            NotImplementedError: `duration` or `event` was given.
+            ValueError: only some of the labels, or labels out of range or of another shape.
         """
-        if duration is not None or event is not None:
-            raise NotImplementedError(
-                "This version of FahrFaceForSurvival scores risks and has no training loss yet: leave out duration "
-                "and event, and compute a loss of your own from output.risk."
-            )
+        if (duration is None) != (event is None) or (duration is None and entry is not None):
+            raise ValueError("A loss needs both duration and event, and entry only beside them; leave out all or none.")
         encoded = self.backbone(pixel_values, **{**kwargs, "return_dict": True})
         logits = self.survival_head(encoded.pooler_output)
+        risk = logits[:, 0].float()
         return FahrFaceSurvivalOutput(
+            loss=None if duration is None or event is None else self.survival_loss(risk, duration, event, entry),
             logits=logits,
-            risk=logits[:, 0].float(),
+            risk=risk,
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
+
+    def survival_loss(
+        self, risk: torch.Tensor, duration: torch.Tensor, event: torch.Tensor, entry: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The configured loss of scores, of one batch or of many together.
+
+        Args:
+            risk: (n,).
+            duration: (n,), as in `forward`.
+            event: (n,), as in `forward`.
+            entry: (n,), as in `forward`.
+
+        Returns:
+            A float32 scalar; 0 where no two people can be compared.
+
+        Raises:
+            ValueError: labels out of range or of another shape.
+        """
+        if self.config.survival_loss == "cox":
+            return cox_loss(risk, duration, event, entry, ties=self.config.cox_ties)
+        return ranking_loss(risk, duration, event, entry, temperature=self.config.ranking_temperature)
 
 
 _HEAD_PREFIXES: tuple[str, ...] = tuple(
