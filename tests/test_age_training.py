@@ -327,7 +327,7 @@ import test_pretraining
 {before}
 settings = t.dataclasses.replace(t.PATIENT, batch_size=2)
 history = t.train(t.passing_by(only_head={only_head}), settings, {out!r})
-print(f"<{len(history)}>", end="", flush=True)  # in one piece: two processes share the pipe
+print("<%d>" % len(history), end="", flush=True)  # in one piece: two processes share the pipe
 """
 
 
