@@ -809,11 +809,16 @@ class FahrFaceImageProcessor(BaseImageProcessor):
             "landmarks": photo.to_original(landmarks).tolist(),
             "detection_score": float(score),
             "roll": math.degrees(-math.atan2(matrix[1, 0], matrix[0, 0])),
-            "sharpness": self._sharpness(crop),
+            "sharpness": self.sharpness(crop),
             "size": float(np.sqrt(np.prod(box[2:] * photo.scale))),
         }
 
-    def _sharpness(self, crop: np.ndarray) -> float:
+    def sharpness(self, crop: np.ndarray) -> float:
+        """How much fine detail an aligned crop shows: the variance of its Laplacian, in grey levels squared.
+
+        Args:
+            crop: (height, width, 3) uint8, of the processor's size.
+        """
         # Only between the landmarks: the black that fills a crop beyond the photo's border has a sharp edge.
         target = self.target_landmarks().round().astype(int)
         (x0, y0), (x1, y1) = target.min(axis=0), target.max(axis=0) + 1

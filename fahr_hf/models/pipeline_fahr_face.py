@@ -37,11 +37,8 @@ _BATCH_SIZE = 32
 # interpolated; and the landmarks, which the crop follows, hold to about 40 degrees.
 _SMALL_FACE = 40
 _LARGE_ROLL = 40
-# Of 2,591 photos set apart for calibration 1.5 % are below (UTKFace 30 of 1,838, public figures 5 of 576, Congress 3 of
-# 177; of smooth young faces, under 10 years, 4 of 229). A Gaussian blur of 2 pixels in the crop puts 92 % of UTKFace's
-# faces below (n 368) and 80 % of the public figures' (n 192); the first weights' mean absolute error goes from 6.6 to
-# 8.9 and from 12.6 to 18.9 years, faces looking younger. Motion in one direction leaves sharp edges and mostly passes.
-_SHARP = 40
+LEAST_SHARPNESS = 40
+"""Sharpness of a crop below which a face is warned of as blurred; about 1.5 % of photos, by `benchmarks/blur.py`."""
 
 # One dict a face; and why the photo could not be read, if so.
 _Answer = tuple[list[dict[str, Any]], Exception | None]
@@ -494,8 +491,8 @@ def _doubts(face: dict[str, Any]) -> list[str]:
         doubts.append(f"small face: {face['size']:.0f} pixels, below {_SMALL_FACE}")
     if abs(face.get("roll", 0)) > _LARGE_ROLL:
         doubts.append(f"turned face: {face['roll']:.0f} degrees in the picture plane, beyond {_LARGE_ROLL}")
-    if face.get("sharpness", _SHARP) < _SHARP:
-        doubts.append(f"blurred face: sharpness {face['sharpness']:.0f}, below {_SHARP}")
+    if face.get("sharpness", LEAST_SHARPNESS) < LEAST_SHARPNESS:
+        doubts.append(f"blurred face: sharpness {face['sharpness']:.0f}, below {LEAST_SHARPNESS}")
     return doubts
 
 
