@@ -291,7 +291,7 @@ def test_the_same_table_gives_the_same_numbers():
 def test_people_who_trained_the_model_are_refused_unless_scores_are_out_of_fold():
     data = people().assign(part=np.where(np.arange(400) % 3, "test", "train"))
     settings = replace(SETTINGS, part="part", out_of_fold=None)
-    with pytest.raises(ValueError, match=r"part is 'train' in rows 0, 3, 6, 9, 12 and 129 more.*--out-of-fold"):
+    with pytest.raises(ValueError, match=r"part is 'train' in rows 1, 4, 7, 10, 13 and 129 more.*--out-of-fold"):
         make_study(data, settings, {})
     with pytest.raises(ValueError, match="part is 'train'"):
         make_study(data, replace(settings, out_of_fold=False), {})
@@ -314,12 +314,12 @@ def spoilt(column: str, rows: list[int], value: object) -> pd.DataFrame:
     ("data", "message"),
     [
         (people().drop(columns="sex"), r"no column 'sex'; its columns are duration, event"),
-        (spoilt("faceage", [3, 8], "unknown"), r"faceage must hold numbers, got 'unknown' in rows 3, 8 .*leave them"),
-        (spoilt("face_risk", [5], np.inf), r"face_risk is infinite in row 5 "),
-        (spoilt("duration", [7], -1.0), r"duration must not be negative, got -1.0 in row 7 .*correct the dates"),
-        (spoilt("event", [2], 3), r"event must be 1 \(died\) or 0 \(censored\), got 3.0 in row 2 "),
-        (spoilt("person", [9], "0-4"), r"person must name each person once.*'0-4' in rows 4, 9 .*one row a person"),
-        (spoilt("person", [9], None), r"person is missing in row 9 "),
+        (spoilt("faceage", [3, 8], "unknown"), r"faceage must hold numbers, got 'unknown' in rows 4, 9 .*leave them"),
+        (spoilt("face_risk", [5], np.inf), r"face_risk is infinite in row 6 "),
+        (spoilt("duration", [7], -1.0), r"duration must not be negative, got -1.0 in row 8 .*correct the dates"),
+        (spoilt("event", [2], 3), r"event must be 1 \(died\) or 0 \(censored\), got 3.0 in row 3 "),
+        (spoilt("person", [9], "0-4"), r"person must name each person once.*'0-4' in rows 5, 10 .*one row a person"),
+        (spoilt("person", [9], None), r"person is missing in row 10 "),
         (people().assign(sex="female"), r"the covariate sex is 'female' in all 400 rows; leave it out"),
         (people().assign(event=0), r"event is 0 in all 400 rows"),
         (people().assign(stage="II"), r"the covariate stage is 'II'"),
@@ -378,6 +378,14 @@ def test_one_table_of_two_cohorts_is_taken_apart():
     assert (name, len(first), list(others)) == ("B", 400, ["A"])
     with pytest.raises(ValueError, match=r"cohorts of clinic are A, B; .*--development, got None"):
         split_cohorts(data, "clinic", None)
+
+
+def test_messages_count_the_rows_of_the_table_that_was_read_not_of_one_cohort_in_it():
+    data = pd.concat([people().assign(clinic="A"), people(1).assign(clinic="B")], ignore_index=True)
+    data.loc[405, "faceage"] = np.inf
+    second, name, _ = split_cohorts(data, "clinic", "B")
+    with pytest.raises(ValueError, match="faceage is infinite in row 406 "):
+        survival_report(second, replace(SETTINGS, development=name))
 
 
 def test_the_command_writes_the_report_and_tells_the_main_numbers(tmp_path):

@@ -70,8 +70,7 @@ def _from_csv(path: Path) -> tuple[dict[str, str], dict[str, float]]:
     persons: dict[str, str] = {}
     dates: dict[str, float] = {}
     problems = []
-    # Counted as in a spreadsheet, where the header is row 1.
-    for number, row in enumerate(rows, 2):
+    for number, row in enumerate(rows, 1):
         photo, person, day = (row.get(name) or "" for name in ("photo", "person", "date"))
         if not photo or not person:
             problems.append(f"row {number} names no {'person' if photo else 'photo'}")
@@ -88,7 +87,10 @@ def _from_csv(path: Path) -> tuple[dict[str, str], dict[str, float]]:
                 problems.append(f"row {number} has the date {day!r}, expected one such as 2024-05-31")
     if problems:
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise ValueError(f"{str(path)!r} cannot be used: {'; '.join(problems[:5])}{more}. Correct these rows.")
+        raise ValueError(
+            f"{str(path)!r} cannot be used: {'; '.join(problems[:5])}{more}. Rows are counted from 1, without the "
+            "header; correct these."
+        )
     if not persons:
         raise ValueError(f"{str(path)!r} has no rows.")
     return persons, dates

@@ -1,7 +1,7 @@
 """Reading a table of people, and refusing what cannot be analysed: which column, which rows, what to do."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,9 @@ def check_table(data: pd.DataFrame, settings: ReportSettings, name: str) -> pd.D
             other than 0 and 1, or people whose photos trained the model.
     """
     _check_columns(data, settings, name)
-    data = data[settings.columns()].reset_index(drop=True)
+    data = data[settings.columns()].copy()
+    if not pd.api.types.is_integer_dtype(data.index):
+        data = data.reset_index(drop=True)
     for column in [*settings.outcome(), *settings.scores(), *_number_columns(data, settings)]:
         data[column] = _numbers(data, column, settings, name)
     where = _Where(data, settings, name)
@@ -75,7 +77,8 @@ def check_table(data: pd.DataFrame, settings: ReportSettings, name: str) -> pd.D
     if settings.identifier is not None:
         check_identifiers(data[settings.identifier], name)
     _check_parts(data, settings, name)
-    return data
+    # Only now: one cohort of a table keeps its rows' numbers in the whole for the messages above.
+    return data.reset_index(drop=True)
 
 
 def split_cohorts(
@@ -99,7 +102,7 @@ def split_cohorts(
             f"There is no column {column!r} of cohorts; the columns are {', '.join(map(str, data.columns))}."
         )
     if data[column].isna().any():
-        rows = _listed(np.flatnonzero(data[column].isna()))
+        rows = _listed(data[column].isna())
         raise ValueError(f"{column} is missing in {rows}; give every row its cohort, or leave it out.")
     tables = {str(name): rows for name, rows in data.groupby(column)}
     if development not in tables:
@@ -113,12 +116,12 @@ def split_cohorts(
 def check_identifiers(identifiers: pd.Series, name: str) -> None:
     """Refuse people who stand in more than one row, or have no identifier."""
     if identifiers.isna().any():
-        rows = _listed(np.flatnonzero(identifiers.isna()))
+        rows = _listed(identifiers.isna())
         raise ValueError(f"{name}: {identifiers.name} is missing in {rows}; give everybody an identifier.")
     double = identifiers.duplicated(keep=False)
     if double.any():
         values = identifiers[double].unique()
-        rows = _listed(np.flatnonzero(identifiers == values[0]))
+        rows = _listed(identifiers == values[0])
         raise ValueError(
             f"{name}: {identifiers.name} must name each person once; {len(values)} stand in more than one row, first "
             f"{values[0]!r} in {rows}. Keep one row a person: for several photos, the median of the scores."
@@ -132,7 +135,7 @@ class _Where:
     def refuse(self, wrong: pd.Series, column: str, rule: str, remedy: str) -> None:
         if wrong.any():
             value = self.data.loc[wrong, column].iloc[0]
-            rows = _listed(np.flatnonzero(wrong))
+            rows = _listed(wrong)
             raise ValueError(f"{self.name}: {column} {rule}, got {value} in {rows}; {remedy}, or leave the rows out.")
 
 
@@ -167,12 +170,12 @@ def _numbers(data: pd.DataFrame, column: str, settings: ReportSettings, name: st
     if text.any():
         groups = f", or name its groups with --categorical {column}" if column in settings.covariates else ""
         raise ValueError(
-            f"{name}: {column} must hold numbers, got {str(raw[text].iloc[0])!r} in {_listed(np.flatnonzero(text))}. "
+            f"{name}: {column} must hold numbers, got {str(raw[text].iloc[0])!r} in {_listed(text)}. "
             f"Correct them, leave them empty for missing{groups}."
         )
     infinite = np.isinf(values)
     if infinite.any():
-        rows = _listed(np.flatnonzero(infinite))
+        rows = _listed(infinite)
         raise ValueError(f"{name}: {column} is infinite in {rows}. Correct them, or leave them empty for missing.")
     return values
 
@@ -189,16 +192,18 @@ def _check_parts(data: pd.DataFrame, settings: ReportSettings, name: str) -> Non
                 "the person."
             )
         return
-    train = (data[settings.part] == TRAIN).to_numpy()
+    train = data[settings.part] == TRAIN
     if train.any():
         raise ValueError(
-            f"{name}: {settings.part} is {TRAIN!r} in {_listed(np.flatnonzero(train))}: these people trained the "
+            f"{name}: {settings.part} is {TRAIN!r} in {_listed(train)}: these people trained the "
             "model, so their scores are too good. Leave the rows out; or, if their scores come from models that had "
             "not seen them (cross-fitting), declare it with --out-of-fold."
         )
 
 
-def _listed(rows: Sequence[int] | np.ndarray) -> str:
+def _listed(wrong: pd.Series) -> str:
+    """Rows by their numbers in the table that was read."""
+    rows = wrong.index[wrong] + 1
     some = ", ".join(str(row) for row in rows[:_NAMED])
     more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
-    return f"row{'s' if len(rows) > 1 else ''} {some}{more} (counted from 0)"
+    return f"row{'s' if len(rows) > 1 else ''} {some}{more} (counted from 1, without the header)"
