@@ -37,6 +37,25 @@ def test_help_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
+def test_a_package_that_a_command_needs_is_named_with_its_extra(tmp_path):
+    """As where only the core, or another extra, is installed."""
+    program = "import sys\nsys.modules['statsmodels'] = None\nfrom fahr_hf.cli import app\napp()"
+    (tmp_path / "cohort.csv").write_text("duration,event,face_age\n1,1,50\n")
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "evaluate",
+        "survival",
+        tmp_path / "cohort.csv",
+        "--out",
+        tmp_path / "out",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.strip() == "fahr-hf: this command needs statsmodels: pip install 'fahr-hf[clinical]'"
+
+
 def test_an_unknown_option_is_explained():
     result = run("convert", "a", "b", "--heads", "3")
     assert result.returncode == 2

@@ -1,8 +1,10 @@
 """The `fahr-hf` program: its commands, its version, and how its errors look."""
 
+import re
 import sys
 import tempfile
 import traceback
+from importlib.metadata import requires
 from typing import Annotated, NoReturn
 
 import typer
@@ -55,6 +57,8 @@ def app() -> None:
     """
     try:
         _program()
+    except ModuleNotFoundError as error:
+        _fail(_missing(error))
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -63,6 +67,20 @@ def app() -> None:
         with tempfile.NamedTemporaryFile("w", prefix="fahr-hf-", suffix=".log", delete=False) as log:
             traceback.print_exc(file=log)
         _fail(f"unexpected {type(error).__name__}: {error}. Please report it together with {log.name}", code=70)
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """What to install: the smallest extra with the package, by the metadata of this one."""
+    package = (error.name or "").partition(".")[0]
+    extras: dict[str, list[str]] = {}
+    for requirement in requires("fahr-hf") or ():
+        if found := re.match(r"([\w-]+).*extra == ['\"](\w+)", requirement):
+            extras.setdefault(found[2], []).append(found[1])
+    having = [extra for extra, packages in extras.items() if package in packages]
+    if not having:
+        return str(error)
+    smallest = min(having, key=lambda extra: len(extras[extra]))
+    return f"this command needs {package}: pip install 'fahr-hf[{smallest}]'"
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
