@@ -29,8 +29,9 @@ import pyarrow as pa
 from fahr_hf import FahrFaceForAgeEstimation, FahrFaceImageProcessor
 from fahr_hf.data.crops import Crops, load_crops, write_whole
 from fahr_hf.embedded import locate
-from fahr_hf.metrics import bootstrap_interval, mean_absolute_error
+from fahr_hf.metrics import mean_absolute_error
 from fahr_hf.reports.sources import sources
+from fahr_hf.resampling import bootstrap_interval
 from fahr_hf.training.age import predict_ages
 from fahr_hf.training.age_stages import Stage, train_age
 from fahr_hf.training.finetuning import finetuning_stages

@@ -23,10 +23,11 @@ import torch
 from accelerate import PartialState
 
 from fahr_hf.data.crops import Crops, load_crops
-from fahr_hf.metrics import bootstrap_interval, mean_absolute_error
+from fahr_hf.metrics import mean_absolute_error
 from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.modeling_fahr_face import FahrFaceForAgeEstimation, FahrFaceForPreTraining
+from fahr_hf.resampling import bootstrap_interval
 from fahr_hf.training.age import age_recipe, predict_ages, start_head
 from fahr_hf.training.loop import train
 from fahr_hf.training.pretraining import load_pretraining_crops, pretraining_recipe, pretraining_settings

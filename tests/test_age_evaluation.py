@@ -26,20 +26,14 @@ from fahr_hf.evaluation.age_scores import (
     age_of_majority,
     by_decade,
     by_stage_of_life,
-    clusters_of,
+    drawn_by,
     overall,
     with_both_ages,
 )
 from fahr_hf.evaluation.comparison import compare_systems, read_other
 from fahr_hf.evaluation.predictions import predict_table
-from fahr_hf.metrics import (
-    bias,
-    bootstrap_interval,
-    correlation,
-    cumulative_score,
-    mean_absolute_error,
-    root_mean_square_error,
-)
+from fahr_hf.metrics import bias, correlation, cumulative_score, mean_absolute_error, root_mean_square_error
+from fahr_hf.resampling import bootstrap_interval
 from fahr_hf.training.age import predict_ages
 
 MODEL = "fahr-faceage-tiny"
@@ -105,12 +99,12 @@ class TestScores:
         assert by_person["value_high"] - by_person["value_low"] > 1.1 * (by_photo["value_high"] - by_photo["value_low"])
 
     def test_a_photo_of_somebody_unknown_is_a_person_of_its_own(self):
-        clusters, drawn = clusters_of(pd.DataFrame({"subject_id": ["a", None, "b", None, "a"]}))
+        clusters, drawn = drawn_by(pd.DataFrame({"subject_id": ["a", None, "b", None, "a"]}))
         assert drawn == "person"
         assert clusters[0] == clusters[4]
         assert len(set(clusters)) == 4
-        assert clusters_of(pd.DataFrame({"subject_id": [None, None]}))[1] == "photo"
-        assert clusters_of(pd.DataFrame({"age": [1, 2]}))[1] == "photo"
+        assert drawn_by(pd.DataFrame({"subject_id": [None, None]}))[1] == "photo"
+        assert drawn_by(pd.DataFrame({"age": [1, 2]}))[1] == "photo"
 
     def test_decades_are_scored_one_by_one(self):
         table = simulated()

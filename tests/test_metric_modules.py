@@ -23,7 +23,8 @@ from transformers import Trainer, TrainingArguments
 from fahr_hf import FahrFaceForAgeEstimation
 from fahr_hf.clinical.concordance import concordance
 from fahr_hf.clinical.kaplan_meier import kaplan_meier
-from fahr_hf.metrics import bootstrap_interval, cumulative_score, mean_absolute_error
+from fahr_hf.metrics import cumulative_score, mean_absolute_error
+from fahr_hf.resampling import bootstrap_interval
 from tests.conftest import images, minute_config
 
 SPACES = Path(__file__).parents[1] / "spaces"

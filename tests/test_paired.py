@@ -17,7 +17,7 @@ from fahr_hf.analysis.equivalence import paired_equivalence
 from fahr_hf.analysis.paired import compare_pairs
 from fahr_hf.analysis.paired_figure import draw_bland_altman
 from fahr_hf.analysis.paper_robustness import CERTAINTY, PAPER
-from fahr_hf.metrics import bootstrap_interval
+from fahr_hf.resampling import bootstrap_interval
 
 EXPECTED = json.loads((Path(__file__).parent / "r" / "agreement.json").read_text())
 BEFORE, AFTER = np.array(EXPECTED["tables"]["pairs"]).T

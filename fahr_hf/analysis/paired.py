@@ -19,8 +19,7 @@ from fahr_hf.analysis.agreement import (
     standard_error_of_measurement,
 )
 from fahr_hf.analysis.equivalence import AGE_MARGIN, RISK_MARGIN, paired_equivalence, verdict
-from fahr_hf.evaluation.age_scores import clusters_of, ratio, with_interval
-from fahr_hf.metrics import resampled_sums
+from fahr_hf.resampling import clusters_of, ratio, resampled_sums, with_interval
 
 LEAST = 3
 """People below which a condition has no intervals, tests or correlations."""
@@ -119,7 +118,7 @@ def compare_pairs(pairs: pd.DataFrame, risk_sd: float | None = None) -> pd.DataF
 
 def _condition(name: str, rows: pd.DataFrame, margin: float) -> dict[str, object]:
     pairs = rows.dropna(subset=["before", "after"])
-    person = clusters_of(pairs.rename(columns={"person": "subject_id"}))[0]
+    person = clusters_of(pairs["person"])
     people = len(np.unique(person))
     row: dict[str, object] = dict.fromkeys(_FIGURES, np.nan)
     row |= {"condition": name, "people": people, "pairs": len(pairs), "incomplete": len(rows) - len(pairs)}

@@ -11,8 +11,9 @@ A label is the word of a data set, often of a stranger or a classifier, and no f
 import numpy as np
 import pandas as pd
 
-from fahr_hf.evaluation.age_scores import LEAST, by_group, clusters_of, ratio, with_interval
-from fahr_hf.metrics import age_bins, resampled_sums
+from fahr_hf.evaluation.age_scores import LEAST, by_group, drawn_by
+from fahr_hf.metrics import age_bins
+from fahr_hf.resampling import ratio, resampled_sums, with_interval
 
 # Photos in a decade on either side: of ten, hardly a resample in twenty thousand has none.
 _LEAST_IN_DECADE = 10
@@ -56,7 +57,7 @@ def _gaps(table: pd.DataFrame, inside: np.ndarray) -> dict[str, float]:
     terms = np.column_stack([np.ones(len(table)), np.abs(error), error])
     columns = (cells[:, None, :] * terms[:, :, None]).reshape(len(table), -1)
     # (1 + resamples, number or error or signed error, this group or the others, decades)
-    sums = resampled_sums(columns, clusters_of(table)[0]).reshape(-1, 3, 2, len(common))
+    sums = resampled_sums(columns, drawn_by(table)[0]).reshape(-1, 3, 2, len(common))
     gaps = {"compared": float(shown[inside].mean())}
     for name, term in (("mae", 1), ("bias", 2)):
         standardised = ratio(sums[:, term], sums[:, 0]) @ weights

@@ -32,7 +32,7 @@ def age_report(table: pd.DataFrame, name: str, other: pd.DataFrame | None = None
         ValueError: as `age_scores.with_both_ages` and `comparison.compare_systems`.
     """
     scored = age_scores.with_both_ages(table)
-    clusters, drawn = age_scores.clusters_of(scored)
+    clusters, drawn = age_scores.drawn_by(scored)
     overall = age_scores.overall(scored)
     numbers = {
         "name": name,

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from fahr_hf.metrics import age_bins, resampled_sums
+from fahr_hf.metrics import age_bins
+from fahr_hf.resampling import clusters_of, ratio, resampled_sums, with_interval
 
 LEAST = 30
 """Photos below which a group has no figures but its number: the bootstrap of fewer is too narrow, and says too much."""
@@ -51,17 +52,14 @@ def with_both_ages(table: pd.DataFrame) -> pd.DataFrame:
     return both.assign(age=both["age"].astype(np.float64), predicted=both["predicted"].astype(np.float64))
 
 
-def clusters_of(table: pd.DataFrame) -> tuple[np.ndarray, str]:
+def drawn_by(table: pd.DataFrame) -> tuple[np.ndarray, str]:
     """What a bootstrap draws: for each row the number of its person, (n,), and `"person"` or `"photo"`.
 
-    A photo of somebody unknown is a person of its own; `"photo"` is where nobody is known.
+    It is `"photo"` where nobody is known.
     """
     if "subject_id" not in table.columns or table["subject_id"].isna().all():
         return np.arange(len(table)), "photo"
-    persons = pd.factorize(table["subject_id"])[0]
-    unknown = persons < 0
-    persons[unknown] = persons.max() + 1 + np.arange(unknown.sum())
-    return persons, "person"
+    return clusters_of(table["subject_id"]), "person"
 
 
 def overall(table: pd.DataFrame) -> pd.DataFrame:
@@ -141,24 +139,6 @@ def age_of_majority(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def with_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """A figure and its 95 % percentile interval.
-
-    Args:
-        values: (1 + resamples,), of the data and then of each resample. A resample for which the figure is not defined
-            is left out; where it is not for the data, all three are NaN.
-    """
-    if np.isnan(values[0]):
-        return np.nan, np.nan, np.nan
-    low, high = np.nanquantile(values[1:], [0.025, 0.975])
-    return float(values[0]), float(low), float(high)
-
-
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotients, NaN where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator > 0)
-
-
 def _figures(table: pd.DataFrame, masks: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Each figure of each group, (1 + resamples, groups): of the data, then of every resample."""
     age, predicted = table["age"].to_numpy(), table["predicted"].to_numpy()
@@ -168,7 +148,7 @@ def _figures(table: pd.DataFrame, masks: Sequence[np.ndarray]) -> dict[str, np.n
     within = [np.abs(error) <= years for years in (3, 5, 7)]
     terms = np.column_stack([np.ones(len(age)), np.abs(error), error**2, error, *within, x, y, x * x, y * y, x * y])
     columns = (np.column_stack(masks)[:, :, None] * terms[:, None, :]).reshape(len(age), -1)
-    sums = resampled_sums(columns, clusters_of(table)[0]).reshape(-1, len(masks), terms.shape[1])
+    sums = resampled_sums(columns, drawn_by(table)[0]).reshape(-1, len(masks), terms.shape[1])
     n = sums[:, :, 0]
     absolute, squared, signed, cs_3, cs_5, cs_7, x, y, xx, yy, xy = (ratio(s, n) for s in np.moveaxis(sums, 2, 0)[1:])
     # Of a constant, rounding can leave a trace of variance.

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import permutation_test
 
-from fahr_hf.evaluation.age_scores import clusters_of, overall, ratio, with_both_ages, with_interval
-from fahr_hf.metrics import resampled_sums
+from fahr_hf.evaluation.age_scores import drawn_by, overall, with_both_ages
+from fahr_hf.resampling import ratio, resampled_sums, with_interval
 
 # Of more than 10,000 observations fewer permutations will do: some seconds, and their mean is normal.
 _PERMUTATIONS, _FLIPS = 9999, 100_000_000
@@ -96,7 +96,7 @@ def compare_systems(table: pd.DataFrame, other: pd.DataFrame) -> Comparison:
             f"No photo is in both: the other system has ids such as {other['id'].head(3).tolist()}, and the data "
             f"{ours['photo_id'].head(3).tolist()}."
         )
-    clusters, drawn = clusters_of(both)
+    clusters, drawn = drawn_by(both)
     figures = overall(both).join(
         overall(both.assign(predicted=both["theirs"])).rename(columns=lambda name: name.replace("value", "theirs"))
     )

@@ -101,9 +101,7 @@ def open_photos(data: Path) -> ds.Dataset:
             "with `fahr-hf data build`, or from it the other with `fahr-hf data crops`."
         )
     dataset = ds.dataset(files)
-    missing = [
-        name for name in ("image", "photo_id", "subject_id", "age", "part", "box") if name not in dataset.schema.names
-    ]
+    missing = [name for name in _NEEDED if name not in dataset.schema.names]
     if missing:
         raise ValueError(f"{data} lacks the columns {', '.join(missing)}. Make it with `fahr-hf data build`.")
     return dataset

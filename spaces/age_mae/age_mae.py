@@ -6,7 +6,8 @@ import datasets
 import evaluate
 import numpy as np
 
-from fahr_hf.metrics import bootstrap_interval, mean_absolute_error
+from fahr_hf.metrics import mean_absolute_error
+from fahr_hf.resampling import bootstrap_interval
 
 _INPUTS = """
 Args:

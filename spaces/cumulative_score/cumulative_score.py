@@ -7,7 +7,8 @@ import datasets
 import evaluate
 import numpy as np
 
-from fahr_hf.metrics import bootstrap_interval, cumulative_score
+from fahr_hf.metrics import cumulative_score
+from fahr_hf.resampling import bootstrap_interval
 
 _INPUTS = """
 Args:
