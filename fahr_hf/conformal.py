@@ -23,7 +23,6 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-_STEP = 1
 # Wide enough for any age; where a bin begins or ends beyond the outermost edge it is open.
 _OLDEST = 130
 
@@ -139,7 +138,7 @@ def save_tables(checkpoint: str | os.PathLike, tables: dict[str, dict[str, Any]]
 def _edges(predicted: np.ndarray, least: int) -> list[float]:
     """Interior edges of the merged bins; chosen by how many predictions there are, and never by their errors."""
     edges: list[float] = []
-    for edge in range(_STEP, _OLDEST, _STEP):
+    for edge in range(1, _OLDEST):
         start = edges[-1] if edges else -math.inf
         inside = np.count_nonzero((predicted >= start) & (predicted < edge))
         beyond = np.count_nonzero(predicted >= edge)

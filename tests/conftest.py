@@ -81,6 +81,21 @@ def model(request):
     return request.param(minute_config()).eval()
 
 
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the program in this process; gives exit code, standard output and standard error."""
+    from fahr_hf.cli import app
+
+    def program(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fahr-hf", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            app()
+        return exit_.value.code or 0, *capsys.readouterr()
+
+    return program
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory) -> Path:
     """The package as it is published."""

@@ -1,7 +1,6 @@
 """`fahr-hf calibrate`: intervals into a checkpoint, and out of it as soon as its weights change."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +17,6 @@ from fahr_hf.data.cutting import cut_crops
 from fahr_hf.evaluation.predictions import predict_table
 
 TABLES = {"age": fit_intervals(np.arange(50.0), np.full(50, 30.0), "x"), "risk": {"quantiles": [0.5]}}
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    from fahr_hf.cli import app
-
-    def program(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fahr-hf", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            app()
-        return exit_.value.code or 0, *capsys.readouterr()
-
-    return program
 
 
 @pytest.fixture(scope="module")

@@ -46,21 +46,6 @@ def _save(folder: Path, model_class) -> str:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the program in this process; gives exit code, standard output and standard error."""
-    from fahr_hf.cli import app
-
-    def program(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fahr-hf", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            app()
-        return exit_.value.code or 0, *capsys.readouterr()
-
-    return program
-
-
-@pytest.fixture
 def photos(tmp_path) -> Path:
     """A folder with a portrait, a wall, a text that is no photo, and a portrait one level down."""
     folder = tmp_path / "photos"
