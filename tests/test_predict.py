@@ -317,9 +317,9 @@ def test_a_csv_with_dates_gives_the_rate_at_which_a_face_ages(run, people, model
     [
         ("photo,name\na.jpg,Ann\n", "has no column person; it has photo, name"),
         ("photo,person\n", "has no rows"),
-        ("photo,person\n,Ann\na.jpg,\n", "row 2 names no photo; row 3 names no person"),
-        ("photo,person\na.jpg,Ann\na.jpg,Bob\n", "row 3 has 'a.jpg' a second time"),
-        ("photo,person,date\na.jpg,Ann,31.5.2024\n", "row 2 has the date '31.5.2024', expected one such as 2024-05-31"),
+        ("photo,person\n,Ann\na.jpg,\n", "row 1 names no photo; row 2 names no person"),
+        ("photo,person\na.jpg,Ann\na.jpg,Bob\n", "row 2 has 'a.jpg' a second time"),
+        ("photo,person,date\na.jpg,Ann,31.5.2024\n", "row 1 has the date '31.5.2024', expected one such as 2024-05-31"),
     ],
 )
 def test_a_csv_that_cannot_be_used_says_which_rows(run, model, tmp_path, content, message):
