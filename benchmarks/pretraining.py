@@ -103,9 +103,7 @@ def report(validation: Crops, work: Path) -> None:
             for start in STARTS
         ]
         cells = [_figure(error, age, *runs) + _each(age, runs) for runs in predicted]
-        gain = _figure(
-            lambda age, *both: error(age, *both[:3]) - error(age, *both[3:]), age, *predicted[0], *predicted[1]
-        )
+        gain = _figure(_gain, age, *predicted[0], *predicted[1])
         lines.append(f"| {share:.0%} | {' | '.join(cells)} | {gain} |")
     lines += [
         "",
