@@ -16,6 +16,8 @@ import fahr_hf
 from fahr_hf import FahrFaceForAgeEstimation, FahrFaceImageProcessor
 from fahr_hf.data.crops import load_crops
 from fahr_hf.data.own_photos import crops_of_own_photos
+from fahr_hf.hub.cards import write_card
+from fahr_hf.hub.origin import record_origin
 from fahr_hf.training.age_stages import train_age
 from fahr_hf.training.finetuning import finetuning_stages, finish_run
 
@@ -48,6 +50,8 @@ def main() -> None:
 
     # 3. Intervals where there are photos enough, RUN/report/report.html, and the card RUN/model/README.md.
     finish_run(arguments.run, crops, arguments.start)
+    record_origin(arguments.run, arguments.start, [crops])
+    write_card(arguments.run)
 
     photo = next(arguments.images.rglob("*.[jp][pn]*g"))
     for face in fahr_hf.pipeline("face-age", arguments.run / "model")(str(photo)):

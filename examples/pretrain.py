@@ -4,7 +4,7 @@
     python examples/pretrain.py PHOTOS WORK
 
 The commands `fahr-hf data build`, `data crops`, `data duplicates` and `train pretrain` do the same. Whatever is
-interrupted goes on when it is called again. `pretraining.md` tells how to use several processors and machines.
+interrupted goes on when it is called again. `docs/how-to/pretraining.md` tells how to use several processors.
 """
 
 import argparse
@@ -17,12 +17,13 @@ from fahr_hf.data.build import build
 from fahr_hf.data.cutting import cut_crops
 from fahr_hf.data.duplicates import mark_duplicates
 from fahr_hf.data.sources import table
-from fahr_hf.training.loop import train
-from fahr_hf.training.pretraining import load_pretraining_crops, pretraining_recipe, pretraining_settings
+from fahr_hf.hub.cards import write_card
+from fahr_hf.hub.origin import record_origin
+from fahr_hf.training.pretraining import load_pretraining_crops, pretrain, pretraining_settings
 
 
 def main() -> None:
-    """Build, cut, train."""
+    """Build, cut, train, write the card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of photos; a csv with ages in it lets you watch progress")
     parser.add_argument("work", type=Path, help="receives the data set, the crops and the run")
@@ -43,10 +44,15 @@ def main() -> None:
     model = FahrFaceForPreTraining(FahrFaceConfig.from_size("tiny"))
     processor = FahrFaceImageProcessor()
     samples, frames, validation = load_pretraining_crops([crops], stream=False)
-    recipe = pretraining_recipe(model, processor, samples, frames, validation)
-    settings = pretraining_settings(arguments.epochs, min(arguments.batch_size, len(samples)))
-    train(recipe, settings, arguments.work / "run", workers=1)
-    print(f"The backbone: FahrFaceModel.from_pretrained({str(arguments.work / 'run' / 'model')!r})")
+    settings, run = (
+        pretraining_settings(arguments.epochs, min(arguments.batch_size, len(samples))),
+        arguments.work / "run",
+    )
+    pretrain(model, processor, samples, frames, validation, settings, run, workers=1)
+    # 4. Its card: what it learned from, what it cost, and what was measured on the validation photos.
+    record_origin(run, None, [crops])
+    write_card(run)
+    print(f"The backbone: FahrFaceModel.from_pretrained({str(run / 'model')!r})")
 
 
 if __name__ == "__main__":
