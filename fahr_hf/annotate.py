@@ -49,12 +49,13 @@ def annotate(photo: str | os.PathLike, faces: list[dict[str, Any]], out: Path) -
 
 
 def label(number: int, face: dict[str, Any]) -> str:
-    """One face in a few words, such as `1: age 41.8 (34.0 to 49.9)`."""
+    """One face in a few words, such as `1: age 41.8 (34.0 to 49.9)`; of survival never more than a rank in a cohort."""
     words = []
     if face.get("age") is not None:
         interval = face.get("interval")
         words.append(f"age {face['age']:.1f}" + (f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else ""))
     if face.get("risk") is not None:
         percentile = face.get("percentile")
-        words.append(f"risk {face['risk']:.2f}" + (f" (percentile {percentile:.0f})" if percentile else ""))
+        rank = "" if percentile is None else f" (percentile {percentile:.0f} of {face['cohort']})"
+        words.append(f"risk {face['risk']:.2f}{rank}")
     return f"{number}: {', '.join(words) or 'no answer'}"

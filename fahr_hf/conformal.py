@@ -12,10 +12,7 @@ within bins of predicted age. It does not hold by true age: where predictions ar
 for the very old, the share can be lower, and `coverage` shows it. Nor does it hold for photos of another kind.
 """
 
-import json
 import math
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,23 +113,6 @@ def coverage(age: np.ndarray, low: np.ndarray, high: np.ndarray) -> "pd.DataFram
         ends = covered.proportion_ci(method="wilson")
         rows.append((name, len(group), covered.statistic, ends.low, ends.high, group["width"].median()))
     return pd.DataFrame(rows, columns=["age", "photos", "coverage", "coverage_low", "coverage_high", "width"])
-
-
-def save_tables(checkpoint: str | os.PathLike, tables: dict[str, dict[str, Any]]) -> None:
-    """Put tables into a checkpoint's config.json, where they replace those of the same name; nothing else changes.
-
-    Args:
-        checkpoint: Folder.
-        tables: By their name in `config.calibration`: `"age"`, or `"age_flip"` for predictions averaged over the crop
-            and its mirror image.
-    """
-    path = Path(checkpoint) / "config.json"
-    config = json.loads(path.read_text())
-    config["calibration"] = {**(config.get("calibration") or {}), **tables}
-    partial = path.with_name(".config.json.partial")
-    # In the layout of transformers, so that a difference of two versions shows the tables alone.
-    partial.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    partial.replace(path)
 
 
 def _edges(predicted: np.ndarray, least: int) -> list[float]:

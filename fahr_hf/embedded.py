@@ -30,7 +30,7 @@ def checkpoint(name: str) -> str:
     Raises:
         ValueError: an unknown name. The network is never asked.
 
-    Example:
+    Examples:
         >>> AutoModel.from_pretrained(fahr_hf.checkpoint("fahr-faceage-tiny"))  # doctest: +SKIP
     """
     if name not in checkpoints():

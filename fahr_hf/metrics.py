@@ -13,7 +13,7 @@ def mean_absolute_error(age: np.ndarray, predicted: np.ndarray) -> float:
     Raises:
         ValueError: shapes that differ, no values, or values that are not finite.
 
-    Example:
+    Examples:
         >>> mean_absolute_error(np.array([30.0, 40.0]), np.array([33.0, 39.0]))
         2.0
     """
@@ -23,7 +23,7 @@ def mean_absolute_error(age: np.ndarray, predicted: np.ndarray) -> float:
 def root_mean_square_error(age: np.ndarray, predicted: np.ndarray) -> float:
     """Root of the mean squared error, in years; arguments and errors as `mean_absolute_error`.
 
-    Example:
+    Examples:
         >>> root_mean_square_error(np.array([30.0, 40.0]), np.array([31.0, 47.0]))
         5.0
     """
@@ -33,7 +33,7 @@ def root_mean_square_error(age: np.ndarray, predicted: np.ndarray) -> float:
 def bias(age: np.ndarray, predicted: np.ndarray) -> float:
     """Mean of predicted less true age, in years: above 0 people look older; arguments as `mean_absolute_error`.
 
-    Example:
+    Examples:
         >>> bias(np.array([30.0, 40.0]), np.array([33.0, 39.0]))
         1.0
     """
@@ -51,7 +51,7 @@ def cumulative_score(age: np.ndarray, predicted: np.ndarray, within: float) -> f
     Raises:
         ValueError: as `mean_absolute_error`.
 
-    Example:
+    Examples:
         >>> cumulative_score(np.array([30.0, 40.0]), np.array([36.0, 39.0]), within=5)
         0.5
     """
@@ -64,7 +64,7 @@ def correlation(age: np.ndarray, predicted: np.ndarray) -> float:
     It depends on how much the ages vary, so it can be compared only between systems on the same photos.
     Arguments and errors as `mean_absolute_error`.
 
-    Example:
+    Examples:
         >>> correlation(np.array([30.0, 40.0]), np.array([36.0, 39.0]))
         1.0
     """
@@ -77,7 +77,7 @@ def correlation(age: np.ndarray, predicted: np.ndarray) -> float:
 def age_bins(age: np.ndarray, width: int = 10) -> np.ndarray:
     """The youngest age of each age's bin, (n,) int64: 0, 10, 20 ... for decades.
 
-    Example:
+    Examples:
         >>> age_bins(np.array([9.9, 10.0, 47.0])).tolist()
         [0, 10, 40]
     """

@@ -57,7 +57,7 @@ def summarise(ages: np.ndarray) -> dict[str, float | None]:
     Returns:
         `age`, `sd`, `iqr`; None where there are too few photos: one for the age, two for the others.
 
-    Example:
+    Examples:
         >>> summarise(np.array([40.0, 42.0, 47.0]))
         {'age': 42.0, 'sd': 3.605551275463989, 'iqr': 3.5}
     """

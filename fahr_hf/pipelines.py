@@ -65,7 +65,7 @@ def pipeline(
         OSError: a checkpoint that the Hub does not have, or that cannot be reached.
         ImportError: OpenCV is not installed.
 
-    Example:
+    Examples:
         >>> age = fahr_hf.pipeline("face-age")  # doctest: +SKIP
         >>> age("photo.jpg")[0]["age"]  # doctest: +SKIP
         41.8

@@ -69,7 +69,7 @@ def resampled_sums(
     Returns:
         (1 + resamples, k); the first row is that of the data as they are.
 
-    Example:
+    Examples:
         >>> resampled_sums(np.ones((5, 1)), resamples=2)[:, 0].tolist()
         [5.0, 5.0, 5.0]
     """

@@ -16,18 +16,24 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from fahr_hf.models.pipeline_fahr_face import NO_FACE
 from fahr_hf.table_files import import_pyarrow, kind_of_table, write_parquet
 
 # All tables have all of these, so that those of different tasks can be put together.
 COLUMNS: dict[str, str] = {
     "photo": "string",
     "face": "int32",
+    "status": "string",
     "age": "double",
     "interval_low": "double",
     "interval_high": "double",
     "risk": "double",
     "percentile": "double",
     "cohort": "string",
+    "survival_1": "double",
+    "survival_3": "double",
+    "survival_5": "double",
+    "survival_10": "double",
     "box_xmin": "double",
     "box_ymin": "double",
     "box_xmax": "double",
@@ -39,9 +45,11 @@ COLUMNS: dict[str, str] = {
 }
 """Columns and their types in Parquet.
 
-`face` counts from 1, the largest face of the photo; ages and their 90 % interval are in years, boxes in
-pixels of the photo; higher `risk` means earlier death, and `percentile` runs from 0 to 100 within `cohort`;
-`warning` belongs to a face and `error` to a photo without one; `model` is what made the row.
+`face` counts from 1, the largest face of the photo; `status` is `ok`, `no_face` or `unreadable`, or, where a face gets
+no risk, why: `refused_minor` or `no_risk`, see `FaceSurvivalPipeline`; ages and their 90 % interval are in years, boxes
+in pixels of the photo; higher `risk` means earlier death, `percentile` runs from 0 to 100 within `cohort`, and
+`survival_5` is the share of its people with such a risk who were alive after 5 years; `warning` belongs to a face and
+`error` to a photo without one; `model` is what made the row.
 """
 
 
@@ -67,10 +75,13 @@ def rows(record: dict[str, Any], model: str) -> list[dict[str, Any]]:
 
 def _row(number: int | None, face: dict[str, Any], record: dict[str, Any], model: str) -> dict[str, Any]:
     low, high = face.get("interval") or (None, None)
+    without_face = "no_face" if record["error"] == NO_FACE else "unreadable"
     values = {
         **face,
         **{f"box_{side}": value for side, value in (face.get("box") or {}).items()},
+        **{f"survival_{years}": value for years, value in (face.get("survival") or {}).items()},
         "face": number,
+        "status": face.get("status", "ok") if number else without_face,
         "interval_low": low,
         "interval_high": high,
         "photo": record["photo"],

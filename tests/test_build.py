@@ -470,9 +470,15 @@ configs:
 - The licence permits weights for any use, with attribution.
 - Release read: The first one.
 
-Photos of faces are biometric data. This set is meant for research on what a face tells of age and health: to train
-and to measure models that estimate an age or a risk. It must not be used to identify or match people, or to decide
-about a person. Whoever holds it answers for the rights of those whom it shows.
+## Uses
+
+Photos of faces are biometric data. Whoever holds this set answers for the rights of those whom it shows.
+
+**Intended**: research on what a face tells of age and health: to train and to measure models that estimate an age or a
+risk.
+
+**Out of scope**: recognising or matching people; and decisions about a person, such as insurance, employment, credit,
+immigration, policing, triage and individual prognosis.
 
 ## Parts
 
@@ -556,6 +562,9 @@ class TestTheCard:
     def test_of_every_source_the_hub_can_read_its_head(self, source):
         card = DatasetCard(dataset_card(source, {"train": 12345, "test": 1}, {}, "By hash.", []))
         assert card.data.license == source.hub_licence
+        if source.hub_licence == "other":
+            assert card.data.get("license_name") == f"{source.name}-terms"
+            assert card.data.get("license_link").startswith("https://")
         assert card.data.pretty_name == source.title
         assert card.data.size_categories == ["10K<n<100K"]
         assert [entry["split"] for entry in card.data.configs[0]["data_files"]] == ["train", "test"]

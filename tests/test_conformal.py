@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from fahr_hf.conformal import coverage, fit_intervals, intervals, save_tables
+from fahr_hf.calibration_tables import save_tables
+from fahr_hf.conformal import coverage, fit_intervals, intervals
 
 NOISES = {
     "even": lambda generator, age: generator.normal(0, 5, len(age)),

@@ -19,6 +19,8 @@ import fahr_hf
 from fahr_hf import FahrFaceForAgeEstimation, FahrFaceImageProcessor
 from fahr_hf.data.crops import load_crops
 from fahr_hf.data.splits import part_of
+from fahr_hf.hub.cards import write_card
+from fahr_hf.hub.origin import record_origin
 from fahr_hf.metrics import mean_absolute_error
 from fahr_hf.training import finetuning
 from fahr_hf.training.age import predict_ages
@@ -198,13 +200,14 @@ def test_the_card_is_filled_from_the_run_and_names_no_folder_of_this_machine(fin
     held = load_crops(finished / "crops", ["validation"])
     before = mean_absolute_error(held.column("age"), predict_ages(start, FahrFaceImageProcessor(), held))
     gained = numbers["overall"]["mae"]["value"] - before
-    assert f"| mean absolute error less that of `start`, below 0 where smaller | {gained:.2f} |" in text
+    [compared] = [line for line in text.splitlines() if "less that of the starting checkpoint" in line]
+    assert f"| my, validation | {PHOTOS['validation']} photos | {gained:.2f} |" in compared
     for part, count in PHOTOS.items():
-        assert re.search(rf"\| `{part}` \| {count} \| {count} \|", text)
+        assert f"| `crops` | `{part}` | {count} | {count} |" in text
     assert re.search(r"\| head \| the head \| \d+ \(\d+\) \| 4 \|", text)
     assert re.search(r"\| all \| everything \| 2 \([12]\) \| 4 \|", text)
     assert "Left out: age missing: 1.\n" in text
-    assert "has 20 photos, and\n200 are needed" in text
+    assert "the part `calibration` has 20 photos" in text
     for use in (
         "insurance",
         "employment",
@@ -225,7 +228,9 @@ def test_the_card_is_filled_from_the_run_and_names_no_folder_of_this_machine(fin
 def test_finishing_again_with_calibration_photos_enough_adds_intervals_and_says_so(finished, tmp_path, monkeypatch):
     run = shutil.copytree(finished, tmp_path / "run")
     monkeypatch.setattr(finetuning, "LEAST_FOR_INTERVALS", PHOTOS["calibration"])
-    finish_run(run, run / "crops", "fahr-faceage-tiny", licence="cc-by-nc-sa-4.0")
+    finish_run(run, run / "crops", "fahr-faceage-tiny")
+    record_origin(run, "fahr-faceage-tiny", [run / "crops"], licence="cc-by-nc-sa-4.0")
+    write_card(run)
     table = json.loads((run / "model" / "config.json").read_text())["calibration"]["age"]
     assert table["photos"] == PHOTOS["calibration"]
     photo = str(Path(__file__).parents[1] / "examples" / "astronaut.jpg")
@@ -233,7 +238,7 @@ def test_finishing_again_with_calibration_photos_enough_adds_intervals_and_says_
     low, high = face["interval"]
     assert low < high
     card = ModelCard.load(run / "model" / "README.md")
-    assert "(20 photos that were used for nothing else)" in card.content
+    assert "20 photos that\nwere used for nothing else" in card.content
     # The stricter of the two.
     assert card.data.license == "cc-by-nc-sa-4.0"
     assert card.data.base_model == "fahr-faceage-tiny"
@@ -252,6 +257,8 @@ def test_adapters_go_through_the_loop_and_leave_an_ordinary_checkpoint_whose_car
     assert moved <= {"age_head.weight", "age_head.bias"} | {key for key in before if key.split(".")[-2] in TARGETS}
     assert "backbone.layers.0.mlp.down_proj.weight" in moved
     finish_run(tmp_path, finished / "crops", "fahr-faceage-tiny")
+    record_origin(tmp_path, "fahr-faceage-tiny", [finished / "crops"])
+    write_card(tmp_path)
     text = (tmp_path / "model" / "README.md").read_text()
     assert "| lora | the head and adapters of rank 2, merged | 1 (1) |" in text
 

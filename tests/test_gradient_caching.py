@@ -79,6 +79,20 @@ def test_they_are_those_of_a_single_batch_and_not_those_of_accumulation(survival
     assert (gradients(model)[weight] - wanted[weight]).norm() > 0.1 * wanted[weight].norm()
 
 
+def test_a_single_batch_in_a_single_process_is_scored_once():
+    model = survival_model()
+    model(**sample()).loss.backward()
+    wanted = gradients(model)
+    model.zero_grad()
+    passes = []
+    model.register_forward_pre_hook(lambda *_: passes.append(torch.is_grad_enabled()))
+    cached(model, batches([N]))
+    assert passes == [True]
+    assert_same_gradients(gradients(model), wanted)
+    cached(model, batches(SPLIT))
+    assert passes[1:] == [False] * 3 + [True] * 3
+
+
 def test_they_are_added_to_what_is_there():
     model = survival_model()
     cached(model, batches(SPLIT))

@@ -30,7 +30,8 @@ from fahr_hf import (
     embedded,
 )
 from fahr_hf.conformal import intervals
-from fahr_hf.models.pipeline_fahr_face import _interval
+from fahr_hf.models.pipeline_fahr_face import SURVIVAL_YEARS, _interval, _standing
+from fahr_hf.risk_calibration import apply_risk_table, fit_risk_table
 
 PORTRAIT = np.ascontiguousarray(astronaut()[:256, 96:352])
 EMPTY = np.full((120, 160, 3), 200, np.uint8)
@@ -524,8 +525,9 @@ def survival(survival_checkpoint, age_checkpoint) -> FaceSurvivalPipeline:
 def test_a_risk_comes_with_the_age_that_allowed_it_and_no_made_up_percentile(survival, age):
     (face,) = survival(PORTRAIT, adult=True)
 
-    fields = ["risk", "percentile", "cohort", "survival", "age", "interval"]
+    fields = ["status", "risk", "percentile", "cohort", "survival", "age", "interval"]
     assert list(face) == [*fields, "detection_score", "box", "landmarks", "warning"]
+    assert face["status"] == "ok"
     assert isinstance(face["risk"], float)
     assert face["percentile"] is face["cohort"] is face["survival"] is None, "not calibrated"
     assert face["age"] == pytest.approx(age(PORTRAIT)[0]["age"], abs=1e-4)
@@ -548,14 +550,90 @@ def test_survival_is_refused_unless_adults_are_declared(survival, declared):
         survival.records(["photo.png"], **declared)
 
 
-@pytest.mark.parametrize("years", [10, float("nan")])
-def test_a_face_that_looks_too_young_is_refused_by_name(survival_checkpoint, tmp_path, years):
-    young = save_checkpoint(tmp_path, years=years)
-    survival = fahr_hf.pipeline("face-survival", survival_checkpoint, age_model=young)
+@pytest.fixture
+def calibrated(tmp_path):
+    """A survival checkpoint with a table of risks, changed as the caller says."""
+
+    def save(**changes) -> str:
+        return save_checkpoint(
+            tmp_path / "survival", FahrFaceForSurvival, calibration={"survival": {**RISK_TABLE, **changes}}
+        )
+
+    return save
+
+
+# Of 400 simulated people, followed for at most 7 years, who entered in one decade.
+_DRAWS = np.random.default_rng(0)
+_SCORES, _DEATHS = _DRAWS.normal(size=400), _DRAWS.exponential(size=400)
+RISK_TABLE = fit_risk_table(
+    _SCORES,
+    np.minimum(7, _DEATHS * 10 * np.exp(-_SCORES)),
+    _DEATHS * 10 * np.exp(-_SCORES) < 7,
+    cohort="400 simulated people",
+    clock="time since photo",
+    entry_year=np.full(400, 2015),
+)
+
+
+def test_a_calibrated_checkpoint_places_a_risk_within_its_cohort(calibrated, age_checkpoint):
+    (face,) = fahr_hf.pipeline("face-survival", calibrated(), age_model=age_checkpoint)(PORTRAIT, adult=True)
+    standing = apply_risk_table(RISK_TABLE, [face["risk"]], [1, 3, 5])
+
+    assert RISK_TABLE["calibrated"]
+    assert face["percentile"] == pytest.approx(standing.percentile[0])
+    assert 0 < face["percentile"] < 100
+    assert face["cohort"] == "400 simulated people"
+    assert list(face["survival"]) == list(SURVIVAL_YEARS) == [1, 3, 5, 10]
+    assert [face["survival"][years] for years in (1, 3, 5)] == pytest.approx(standing.survival[0].tolist())
+    assert face["survival"][10] is None, "nobody was followed for so long"
+    json.dumps(face)
+
+
+def test_pipeline_and_library_apply_a_table_of_risks_alike_also_beyond_the_scores_that_it_has_seen():
+    ends = [RISK_TABLE["quantiles"][0], RISK_TABLE["quantiles"][-1]]
+    scores = [-1e9, ends[0], -0.3, RISK_TABLE["quantiles"][50], 0.8, ends[1], 1e9]
+    expected = apply_risk_table(RISK_TABLE, scores, SURVIVAL_YEARS)
+
+    found = [_standing(RISK_TABLE, score) for score in scores]
+
+    np.testing.assert_allclose([each["percentile"] for each in found], expected.percentile)
+    survival = np.array([list(each["survival"].values()) for each in found], float)
+    np.testing.assert_allclose(survival, expected.survival)
+
+
+@pytest.mark.parametrize("changes", [{"calibrated": False}, {"clock": "attained age"}])
+def test_no_probabilities_without_calibration_and_a_clock_that_starts_at_the_photo(calibrated, age_checkpoint, changes):
+    survival = fahr_hf.pipeline("face-survival", calibrated(**changes), age_model=age_checkpoint)
 
     (face,) = survival(PORTRAIT, adult=True)
 
-    assert face["risk"] is None
+    assert face["survival"] is None
+    assert face["percentile"] is not None
+    assert face["warning"] is None
+
+
+def test_a_score_that_went_the_wrong_way_in_calibration_is_no_risk(calibrated, age_checkpoint):
+    table = fit_risk_table(
+        -_SCORES, _DEATHS * np.exp(-_SCORES), np.ones(400), cohort="wrong way", clock="time since photo"
+    )
+    survival = fahr_hf.pipeline("face-survival", calibrated(**table), age_model=age_checkpoint)
+
+    (face,) = survival(PORTRAIT, adult=True)
+
+    assert face["status"] == "no_risk"
+    assert face["risk"] is face["percentile"] is face["cohort"] is face["survival"] is None
+    assert face["warning"].startswith("no risk: among the 400 people of 'wrong way' higher scores did not go with")
+
+
+@pytest.mark.parametrize("years", [10, float("nan")])
+def test_a_face_that_looks_too_young_is_refused_by_name(calibrated, tmp_path, years):
+    young = save_checkpoint(tmp_path / "young", years=years)
+    survival = fahr_hf.pipeline("face-survival", calibrated(), age_model=young)
+
+    (face,) = survival(PORTRAIT, adult=True)
+
+    assert face["status"] == "refused_minor"
+    assert face["risk"] is face["percentile"] is face["cohort"] is face["survival"] is None
     assert face["warning"].startswith("refused_minor: predicted age")
 
 
@@ -633,7 +711,7 @@ def test_a_pipeline_can_be_saved_and_loaded(age, tmp_path):
 
 
 def test_without_the_package_a_checkpoint_runs_as_remote_code_and_can_be_saved_again(
-    python_without_fahr_hf, age_checkpoint, survival_checkpoint, photo, tmp_path, age, survival
+    python_without_fahr_hf, age_checkpoint, calibrated, photo, tmp_path, age
 ):
     program = """
 import json, sys, transformers
@@ -652,6 +730,7 @@ answers = {
 }
 print(json.dumps(answers))
 """
+    survival_checkpoint = calibrated()
     done = python_without_fahr_hf(program, age_checkpoint, survival_checkpoint, photo, tmp_path / "again")
 
     assert done.returncode == 0, done.stderr
@@ -660,5 +739,10 @@ print(json.dumps(answers))
     for face in answers["age"]:
         # Another batch size may take another matrix kernel, which sums in another order.
         assert face == {**expected, "age": pytest.approx(expected["age"], abs=1e-4)}
-    assert answers["risk"][0]["risk"] == pytest.approx(survival(photo, adult=True)[0]["risk"], abs=1e-4)
+    (risk,) = fahr_hf.pipeline("face-survival", survival_checkpoint, age_model=age_checkpoint)(photo, adult=True)
+    for name in ("risk", "percentile"):
+        assert answers["risk"][0][name] == pytest.approx(risk[name], abs=1e-2)
+    assert answers["risk"][0]["survival"] == {
+        str(k): v and pytest.approx(v, abs=1e-4) for k, v in risk["survival"].items()
+    }
     assert answers["length"] == 192

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import struct
 import subprocess
@@ -25,6 +26,8 @@ from fahr_hf import (
     embedded,
     persons,
 )
+from fahr_hf.annotate import label
+from fahr_hf.models.pipeline_fahr_face import SURVIVAL_YEARS
 from fahr_hf.tables import COLUMNS, Table, rows, shown
 
 PORTRAIT = Image.fromarray(astronaut())
@@ -35,11 +38,11 @@ def model(tmp_path_factory) -> str:
     return _save(tmp_path_factory.mktemp("age"), FahrFaceForAgeEstimation)
 
 
-def _save(folder: Path, model_class) -> str:
+def _save(folder: Path, model_class, calibration=None, years: float = 40) -> str:
     torch.manual_seed(0)
-    model = model_class(FahrFaceConfig.from_size("tiny", num_hidden_layers=2))
+    model = model_class(FahrFaceConfig.from_size("tiny", num_hidden_layers=2, calibration=calibration))
     if model_class is FahrFaceForAgeEstimation:
-        torch.nn.init.constant_(model.age_head.bias, 40)
+        torch.nn.init.constant_(model.age_head.bias, years)
     model.save_pretrained(folder)
     FahrFaceImageProcessor().save_pretrained(folder)
     return str(folder)
@@ -208,6 +211,7 @@ def test_a_table_has_a_row_a_face_and_a_row_for_each_photo_without(run, photos, 
     ]
     assert float(found[0]["box_xmin"]) < float(found[0]["box_xmax"])
     assert found[1]["error"] == "no face found"
+    assert [row["status"] for row in found] == ["ok", "no_face", "unreadable", "ok"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", table.name]
 
 
@@ -358,27 +362,103 @@ def survival_model(tmp_path_factory) -> str:
     return _save(tmp_path_factory.mktemp("survival"), FahrFaceForSurvival)
 
 
+RISKS = {
+    "cohort": "simulated",
+    "clock": "time since photo",
+    "people": 400,
+    "events": 200,
+    "coefficient": 1.0,
+    "coefficient_se": 0.1,
+    "mean": 0.0,
+    "quantiles": np.linspace(-5, 5, 101).tolist(),
+    "times": [0.0, 2.0, 4.0, 6.0],
+    "baseline_hazard": [0.0, 0.1, 0.2, 0.3],
+    "follow_up": 6.0,
+    "observed_expected": 1.0,
+    "observed_expected_of": "400 people",
+    "calibrated": True,
+    "warning": None,
+}
+
+
 @pytest.mark.parametrize("task", ["survival", "both"])
 def test_survival_gives_risks_of_declared_adults_and_both_their_ages_as_well(
     run, photos, model, survival_model, tmp_path, task
 ):
     models = ("--task", task, "--model", survival_model, "--age-model", model)
-    code, _, _ = run("predict", photos / "a.png", *models, "--adult", "--out", tmp_path / "t.jsonl")
+    code, _, error_output = run("predict", photos / "a.png", *models, "--adult", "--out", tmp_path / "t.jsonl")
     (row,) = read(tmp_path / "t.jsonl")
 
     assert code == 0
     assert isinstance(row["risk"], float)
+    assert row["status"] == "ok"
+    assert row["percentile"] is row["survival_5"] is None
     assert (row["age"] is not None) == (task == "both")
     assert row["model"] == f"{survival_model}, ages by {model}"
-    code, _, error_output = run("predict", photos / "a.png", *models)
+    assert "say nothing reliable about a person's life" in error_output
+
+
+def test_survival_of_people_not_declared_adults_is_refused_before_anything_is_written(
+    run, photos, model, survival_model, tmp_path
+):
+    models = ("--task", "survival", "--model", survival_model, "--age-model", model)
+
+    code, _, error_output = run("predict", photos, *models, "--out", tmp_path / "t.csv")
+
     assert code == 1
-    assert "adult" in error_output
+    assert "--task survival needs --adult, which declares that everybody shown is an adult" in error_output
+    assert not (tmp_path / "t.csv").exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_calibrated_risk_has_its_percentile_cohort_and_probabilities_in_the_table(
+    run, photos, model, tmp_path, suffix
+):
+    calibrated = _save(tmp_path / "calibrated", FahrFaceForSurvival, {"survival": RISKS})
+    models = ("--task", "survival", "--model", calibrated, "--age-model", model, "--adult")
+    table = tmp_path / f"t{suffix}"
+    code, _, _ = run("predict", photos, *models, "--out", table)
+    first, wall, text, _ = read(table)
+
+    assert code == 0
+    assert [row["status"] for row in (first, wall, text)] == ["ok", "no_face", "unreadable"]
+    assert first["cohort"] == "simulated"
+    risk = float(first["risk"])
+    assert float(first["percentile"]) == pytest.approx((risk + 5) * 10)
+    for years in (1, 3, 5):
+        assert float(first[f"survival_{years}"]) == pytest.approx(np.exp(-0.05 * years * np.exp(risk)))
+    assert not first["survival_10"], "beyond follow-up"
+    assert {name for name in COLUMNS if name.startswith("survival_")} == {f"survival_{y}" for y in SURVIVAL_YEARS}
+
+
+def test_words_and_annotated_copies_hold_a_rank_in_a_named_cohort_and_no_probability(run, photos, model, tmp_path):
+    calibrated = _save(tmp_path / "calibrated", FahrFaceForSurvival, {"survival": RISKS})
+    models = ("--task", "survival", "--model", calibrated, "--age-model", model, "--adult")
+
+    code, output, _ = run("predict", photos / "a.png", *models)
+
+    assert code == 0
+    assert re.fullmatch(r".*a\.png: 1: risk -?\d\.\d\d \(percentile \d+ of simulated\)\n", output)
+    face = {"risk": 0.5, "percentile": 0.0, "cohort": "simulated", "survival": {1: 0.9}, "age": None}
+    assert label(2, face) == "2: risk 0.50 (percentile 0 of simulated)", "which is also what is drawn"
+
+
+def test_a_face_that_looks_too_young_has_a_row_that_says_so(run, photos, survival_model, tmp_path):
+    young = _save(tmp_path / "young", FahrFaceForAgeEstimation, years=10)
+    models = ("--task", "survival", "--model", survival_model, "--age-model", young, "--adult")
+    run("predict", photos / "a.png", *models, "--out", tmp_path / "t.jsonl")
+    code, output, _ = run("predict", photos / "a.png", *models)
+    (row,) = read(tmp_path / "t.jsonl")
+
+    assert row["status"] == "refused_minor"
+    assert row["risk"] is row["percentile"] is row["cohort"] is row["survival_1"] is None
+    assert (code, "1: no answer [refused_minor: predicted age" in output) == (0, True)
 
 
 def test_survival_without_weights_says_so(run, photos, monkeypatch, tmp_path):
     monkeypatch.setattr(embedded, "FOLDER", tmp_path)
 
-    code, _, error_output = run("predict", photos, "--task", "survival")
+    code, _, error_output = run("predict", photos, "--task", "survival", "--adult")
 
     assert code == 1
     assert "face-survival has no default weights in this version" in error_output

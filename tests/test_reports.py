@@ -85,6 +85,13 @@ def test_a_report_is_a_page_a_text_numbers_and_a_file_for_every_table_and_pictur
     assert files == [*pictures, "numbers.json", "report.html", "report.md", "tables/cox.csv"]
 
 
+def test_a_fitted_model_is_a_file_of_its_own_and_goes_when_the_report_is_replaced(folder):
+    write_report(Report("Another", "", [], {}, models={"cox": {"format": "a model", "n": 3}}), folder)
+    assert json.loads((folder / "models/cox.json").read_text()) == {"format": "a model", "n": 3}
+    write_report(report(), folder)
+    assert not (folder / "models").exists()
+
+
 def test_the_page_parses_holds_its_pictures_and_loads_nothing(folder):
     html = (folder / "report.html").read_text()
     page = Page(html)

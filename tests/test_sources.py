@@ -17,6 +17,7 @@ from PIL import Image
 from fahr_hf.cli.data.build import NAMES
 from fahr_hf.data.schema import Photo
 from fahr_hf.data.sources import SOURCES, Reject, table
+from fahr_hf.data.sources.voteview import congress_start
 
 
 def jpeg(shade: int = 0) -> bytes:
@@ -336,6 +337,119 @@ def test_members_of_congress_have_no_age_since_no_photo_has_a_date(tmp_path):
     assert (dead.age, alive.sex) == (None, None)
     assert (dead.extra["death_year"], alive.extra["death_year"]) == (1961, None)
     assert (dead.extra["portrait_source"], alive.extra["portrait_source"]) == ("bio_guide", "wiki")
+
+
+class TestVoteview:
+    """What anybody can download of Congress, in place of the Parquet file."""
+
+    HEADER = (
+        "congress,chamber,icpsr,state_icpsr,district_code,state_abbrev,party_code,occupancy,last_means,bioname,"
+        "bioguide_id,born,died"
+    )
+
+    def put(self, folder: Path, *members: str, portraits: tuple[str, ...], place: str = "images") -> None:
+        """A table of members, each `congress,chamber,icpsr,bioguide_id,born,died`, and portraits."""
+        rows = []
+        for member in members:
+            congress, chamber, icpsr, bioguide, born, died = member.split(",")
+            rows.append(f'{congress},{chamber},{icpsr},40,9,VA,200,,,"DOE, Jo",{bioguide},{born},{died}')
+        put_csv(folder / "HSall_members.csv", self.HEADER, *rows)
+        put(folder, *(f"{place}/{portrait}" for portrait in portraits))
+
+    @pytest.mark.parametrize("place", ["images", "member_photos/images"])
+    def test_a_person_is_all_rows_of_the_table_and_one_portrait(self, tmp_path, place):
+        members = ["73,House,812,D000001,1890.0,1961.0", "78,House,812,D000001,1890.0,1961.0"]
+        members += ["84,Senate,812,D000001,1890.0,1961.0", "84,House,20750,,1925,"]
+        self.put(tmp_path, *members, portraits=("bio_guide/000812.jpg", "wiki/020750.jpg"), place=place)
+        photos, rejects = read("congress", tmp_path)
+        senator, alive = photos["bio_guide/000812.jpg"], photos["wiki/020750.jpg"]
+        assert senator.image == tmp_path / place / "bio_guide/000812.jpg"
+        assert senator.extra == {
+            "birth_year": 1890,
+            "first_term_start": "1933-03-04",
+            "last_congress_start": "1955-01-03",
+            "chamber": "Senate",
+            "death_year": 1961,
+            "died": True,
+            "portrait_source": "bio_guide",
+        }
+        assert (alive.extra["death_year"], alive.extra["died"], alive.age, alive.sex) == (None, False, None, None)
+        assert not rejects
+
+    def test_a_member_with_two_numbers_is_one_person_with_the_portrait_of_the_government(self, tmp_path):
+        members = ["96,House,14910,S000709,1930,2012", "111,Senate,94910,S000709,1930,2012"]
+        portraits = ("wiki/014910.jpg", "bio_guide/094910.jpg", "manual/094910.jpg")
+        self.put(tmp_path, *members, portraits=portraits)
+        photos, rejects = read("congress", tmp_path)
+        (photo,) = photos.values()
+        assert photo.photo_id == "bio_guide/094910.jpg"
+        assert (photo.extra["first_term_start"], photo.extra["chamber"]) == ("1979-01-03", "Senate")
+        assert list(rejects) == ["wiki/014910.jpg", "manual/094910.jpg"]
+        assert set(rejects.values()) == {"another portrait of the person is taken"}
+
+    def test_the_split_follows_a_hash_of_the_person_by_the_rule_of_the_parquet_file(self, tmp_path):
+        members = [f"90,House,{number},X{number:06},1920,1990" for number in range(1, 301)]
+        portraits = tuple(f"bio_guide/{number:06}.jpg" for number in range(1, 301))
+        self.put(tmp_path, *members, portraits=portraits)
+        photos, _ = read("congress", tmp_path)
+        rule = {0: "test", 1: "validation"}
+        assert len({photo.subject_id for photo in photos.values()}) == 300
+        for photo in photos.values():
+            assert photo.split == rule.get(int(photo.subject_id[:8], 16) % 5, "train")
+        # Another release has the same people in the same splits.
+        assert photos["bio_guide/000001.jpg"].subject_id == "43005e8ac892"
+
+    def test_the_sex_is_that_of_the_tables_of_congress_legislators(self, tmp_path):
+        members = ["90,House,1,A000001,1920,1990", "118,House,2,B000002,1970,", "118,House,3,C000003,1970,"]
+        self.put(tmp_path, *members, portraits=tuple(f"bio_guide/00000{number}.jpg" for number in (1, 2, 3)))
+        put_csv(tmp_path / "legislators-historical.csv", "last_name,gender,bioguide_id", "Doe,F,A000001")
+        put_csv(tmp_path / "legislators-current.csv", "last_name,gender,bioguide_id", "Roe,M,B000002")
+        photos, _ = read("congress", tmp_path)
+        assert [photo.sex for photo in photos.values()] == ["female", "male", None]
+
+    def test_a_death_after_the_end_of_follow_up_is_none(self, tmp_path):
+        members = ["90,House,1,A000001,1920,2024", "90,House,2,B000002,1920,2025"]
+        self.put(tmp_path, *members, portraits=("bio_guide/000001.jpg", "bio_guide/000002.jpg"))
+        in_time, later = read("congress", tmp_path)[0].values()
+        assert (in_time.extra["death_year"], in_time.extra["died"]) == (2024, True)
+        assert (later.extra["death_year"], later.extra["died"]) == (None, False)
+
+    @pytest.mark.parametrize(
+        ("member", "reason"),
+        [
+            ("1,House,1,A000001,1736.0,1800.0", "born before 1880"),
+            ("90,House,1,A000001,,1990", "no year of birth"),
+            ("90,House,1,A000001,1900,", "no year of death: born in 1900"),
+            ("90,House,1,A000001,c. 1900,1990", "born is no number: 'c. 1900'"),
+            ("90,President,1,,1917,1963", "no member has this number"),
+            ("90,House,2,B000002,1917,1963", "no member has this number"),
+        ],
+    )
+    def test_who_cannot_be_used_is_left_out_with_the_reason(self, tmp_path, member, reason):
+        self.put(tmp_path, member, portraits=("bio_guide/000001.jpg",))
+        photos, rejects = read("congress", tmp_path)
+        assert not photos
+        assert rejects == {"bio_guide/000001.jpg": reason}
+
+    def test_rows_that_disagree_on_a_year_are_left_out_and_one_that_lacks_it_is_not(self, tmp_path):
+        members = ["90,House,1,A000001,1920,1990", "91,House,1,A000001,1921,1990"]
+        members += ["90,House,2,B000002,1920,1990", "91,House,2,B000002,,"]
+        self.put(tmp_path, *members, portraits=("bio_guide/000001.jpg", "bio_guide/000002.jpg"))
+        photos, rejects = read("congress", tmp_path)
+        assert rejects == {"bio_guide/000001.jpg": "several years in born: 1920, 1921"}
+        assert photos["bio_guide/000002.jpg"].extra["death_year"] == 1990
+
+    def test_a_table_without_portraits_says_where_they_were_looked_for(self, tmp_path):
+        self.put(tmp_path, "90,House,1,A000001,1920,1990", portraits=())
+        with pytest.raises(FileNotFoundError, match=r"No portraits .*: looked for images, member_photos/images"):
+            read("congress", tmp_path)
+
+    @pytest.mark.parametrize(
+        ("number", "day"),
+        [(1, "1789-03-04"), (73, "1933-03-04"), (74, "1935-01-03"), (118, "2023-01-03")],
+    )
+    def test_a_congress_begins_in_january_since_the_twentieth_amendment(self, number, day):
+        assert congress_start(number) == day
 
 
 class TestTable:

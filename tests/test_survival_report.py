@@ -84,8 +84,8 @@ def test_everything_is_shown_of_a_cohort_with_both_scores(report):
     assert shown >= {
         "flow", "table_one", "follow_up", "cox", "cox_models", "curves", "crossed", "dose_response", "gap_cox",
         "models", "subgroups_faceage", "subgroups_facesurvival", "model_differences", "model_auc", "model_brier",
-        "model_tests", "combination", "calibration", "external_cox", "external_models", "proportional_hazards",
-        "restricted_means", "parameters", "checklist_tripod_ai", "checklist_claim",
+        "model_tests", "combination", "combination_added", "calibration", "external_cox", "external_models",
+        "proportional_hazards", "restricted_means", "parameters", "checklist_tripod_ai", "checklist_claim",
     }  # fmt: skip
 
 
@@ -407,6 +407,7 @@ def test_the_command_writes_the_report_and_tells_the_main_numbers(tmp_path):
     assert set(numbers["sources"]) == {"code", "data", "external_other"}
     files = {path.relative_to(tmp_path / "report").as_posix() for path in (tmp_path / "report").rglob("*")}
     assert files >= {"report.html", "report.md", "tables/cox.csv", "figures/curves.svg", "figures/curves_1.png"}
+    assert "models/combination.json" in files
 
 
 def test_the_command_refuses_in_one_line(tmp_path):

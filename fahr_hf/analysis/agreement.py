@@ -102,7 +102,7 @@ def icc_2_1(values: ArrayLike, level: float = 0.95) -> Interval:
     Raises:
         ValueError: as `mean_squares`, or all values are the same.
 
-    Example:
+    Examples:
         >>> judged = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
         >>> round(icc_2_1(judged).value, 2)
         0.29
@@ -122,7 +122,7 @@ def icc_2_1(values: ArrayLike, level: float = 0.95) -> Interval:
 def icc_3_1(values: ArrayLike, level: float = 0.95) -> Interval:
     """Intraclass correlation of consistency, with its exact interval; arguments and errors as `icc_2_1`.
 
-    Example:
+    Examples:
         >>> judged = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
         >>> round(icc_3_1(judged).value, 2)
         0.71
@@ -146,7 +146,7 @@ def standard_error_of_measurement(values: ArrayLike) -> float:
     Raises:
         ValueError: as `mean_squares`.
 
-    Example:
+    Examples:
         >>> standard_error_of_measurement([[30.0, 32.0], [40.0, 40.0], [50.0, 48.0]])
         1.4142135623730951
     """
@@ -159,7 +159,7 @@ def smallest_detectable_change(values: ArrayLike) -> float:
 
     Arguments and errors as `standard_error_of_measurement`.
 
-    Example:
+    Examples:
         >>> round(smallest_detectable_change([[30.0, 32.0], [40.0, 40.0], [50.0, 48.0]]), 2)
         3.92
     """
@@ -176,7 +176,7 @@ def bland_altman(before: ArrayLike, after: ArrayLike) -> BlandAltman:
     Raises:
         ValueError: as `mean_squares`, or arrays of different lengths.
 
-    Example:
+    Examples:
         >>> found = bland_altman([30.0, 40.0, 50.0], [32.0, 40.0, 48.0])
         >>> found.mean.value, found.upper.value
         (0.0, 3.92)

@@ -59,7 +59,7 @@ def paired_equivalence(before: ArrayLike, after: ArrayLike, margin: float) -> Eq
         ValueError: arrays that are no pairs of finite numbers, a margin that is not above 0, or changes that are all
             the same, of which there is no t test.
 
-    Example:
+    Examples:
         >>> found = paired_equivalence([30, 40, 50, 60], [30.2, 39.9, 50.3, 60.1], margin=1)
         >>> round(found.difference, 3), round(found.p, 4)
         (0.125, 0.001)
@@ -97,7 +97,7 @@ def verdict(p_different: float, p_equivalent: float, within: str) -> str:
         p_equivalent: Of the test of equivalence, likewise.
         within: The margin in words, such as `"+-1 year"`.
 
-    Example:
+    Examples:
         >>> verdict(0.3, 0.2, "+-1 year")
         'not shown either way'
     """

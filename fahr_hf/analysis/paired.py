@@ -91,7 +91,7 @@ def compare_pairs(pairs: pd.DataFrame, risk_sd: float | None = None) -> pd.DataF
     Raises:
         ValueError: as `check_pairs`, or `risk_sd` is not above 0.
 
-    Example:
+    Examples:
         >>> pairs = pd.DataFrame({"person": list("abcd"), "condition": "smile", "before": [30, 40, 50, 60]})
         >>> table = compare_pairs(pairs.assign(after=[30.2, 39.9, 50.3, 60.1]))
         >>> table[["condition", "people", "difference", "verdict"]].round(2)

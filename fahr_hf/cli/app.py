@@ -10,11 +10,15 @@ from typing import Annotated, NoReturn
 import typer
 
 from fahr_hf.cli.calibrate import calibrate
+from fahr_hf.cli.card import card
 from fahr_hf.cli.convert import convert
 from fahr_hf.cli.data import data
+from fahr_hf.cli.demo import demo
 from fahr_hf.cli.evaluate import evaluate
 from fahr_hf.cli.predict import predict
+from fahr_hf.cli.push import push
 from fahr_hf.cli.train import train
+from fahr_hf.cli.verify import verify
 
 _program = typer.Typer(
     name="fahr-hf",
@@ -29,6 +33,10 @@ _program.add_typer(train, name="train")
 _program.add_typer(evaluate, name="evaluate")
 _program.command()(calibrate)
 _program.command()(convert)
+_program.command()(demo)
+_program.command()(card)
+_program.command()(verify)
+_program.command()(push)
 
 
 def _print_version(wanted: bool) -> None:

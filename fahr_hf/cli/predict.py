@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from fahr_hf.models.pipeline_fahr_face import FacePipeline
 
 _NOTICE = "These are research estimates. They are no medical advice and no basis for a decision about a person."
+_NOTICE_OF_RISKS = (
+    "A risk and its percentile place a face within the cohort of the model, and say nothing reliable about a person's "
+    "life."
+)
 
 
 class Group(StrEnum):
@@ -65,6 +69,10 @@ def predict(
     so, and the run goes on; the exit code is 1 only if no photo could be read at all. A run that was
     interrupted goes on where it ended when it is started again with the same --out.
 
+    A risk is given of declared adults (--adult) whose predicted age is at least 25, and of nobody else; the column
+    `status` says which faces were refused. It places a face within the cohort that the answer names, and says nothing
+    reliable about a person's life. No predicted age verifies a person's age.
+
     With --group-by person, PHOTOS is one folder with a sub-folder for each person, or one .csv with the columns
     photo (paths from the csv's own folder, or URLs), person and, optionally, date (such as 2024-05-31). The largest
     face of a photo counts. A person's age is the median, beside its spread; with dates at least a year apart there is
@@ -76,6 +84,11 @@ def predict(
             raise ValueError("--group-by person gives ages alone: leave out --task, --age-model and --annotate.")
         _predict_persons(photos, model, flip, out, as_json)
         return
+    if task is not Task.age and not adult:
+        raise ValueError(
+            f"--task {task} needs --adult, which declares that everybody shown is an adult. Faces whose predicted age "
+            "is below 25 years are refused all the same."
+        )
     from fahr_hf.models.pipeline_fahr_face import NO_FACE
     from fahr_hf.tables import Table, shown
 
@@ -91,7 +104,7 @@ def predict(
         if len(todo) < len(names):
             _say(f"{len(names) - len(todo)} of {len(names)} photos are in {out} already.")
         records = pipeline.records(todo, **options)
-        _say(_NOTICE)
+        _say(_NOTICE if task is Task.age else f"{_NOTICE} {_NOTICE_OF_RISKS}")
         for record in _with_progress(records, len(todo), hidden=not (as_json or out)):
             read += record["error"] in (None, NO_FACE)
             if task is Task.survival:

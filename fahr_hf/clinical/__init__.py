@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         calibration_table,
         observed_expected,
     )
+    from fahr_hf.clinical.combination import combine_scores
     from fahr_hf.clinical.compare_concordance import compare_concordance
     from fahr_hf.clinical.compare_models import compare_models, events_per_parameter
     from fahr_hf.clinical.concordance import concordance
@@ -50,6 +51,7 @@ _NAMES = {
         "calibration_table",
         "observed_expected",
     ],
+    "combination": ["combine_scores"],
     "compare_concordance": ["compare_concordance"],
     "compare_models": ["compare_models", "events_per_parameter"],
     "concordance": ["concordance"],
@@ -90,6 +92,7 @@ __all__ = [
     "calibration_index",
     "calibration_slope",
     "calibration_table",
+    "combine_scores",
     "compare_concordance",
     "compare_models",
     "concordance",

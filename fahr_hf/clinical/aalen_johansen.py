@@ -88,7 +88,7 @@ def aalen_johansen(
     Raises:
         ValueError: unusable columns (see `check_outcomes`), causes that are not whole numbers from 0, or no death.
 
-    Example:
+    Examples:
         >>> aalen_johansen(duration=[1, 2, 3, 4], cause=[1, 2, 0, 1]).incidence.tolist()
         [[0.25, 0.0], [0.25, 0.25], [0.25, 0.25], [0.75, 0.25]]
     """

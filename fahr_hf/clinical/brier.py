@@ -29,7 +29,7 @@ def brier_score(event: ArrayLike, time: ArrayLike, survival: ArrayLike, times: A
         ImportError: the `survival` extra is not installed.
         ValueError: columns that are not such columns, probabilities outside 0 to 1, or horizons outside the follow-up.
 
-    Example:
+    Examples:
         >>> alive = [[0.5, 0.2], [0.7, 0.5], [0.6, 0.4], [0.8, 0.6], [0.9, 0.7], [0.9, 0.8]]
         >>> brier_score([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], alive, times=[2, 4]).round(3)
            time  brier  reference  scaled
@@ -57,7 +57,7 @@ def integrated_brier_score(event: ArrayLike, time: ArrayLike, survival: ArrayLik
         ImportError: the `survival` extra is not installed.
         ValueError: as `brier_score`, or a single time.
 
-    Example:
+    Examples:
         >>> alive = [[0.5, 0.2], [0.7, 0.5], [0.6, 0.4], [0.8, 0.6], [0.9, 0.7], [0.9, 0.8]]
         >>> round(integrated_brier_score([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], alive, times=[2, 4]), 3)
         0.134

@@ -64,7 +64,7 @@ def observed_expected(
         ValueError: columns that are not such columns, what is no probability, nobody dead by the horizon, or a horizon
             beyond the follow-up.
 
-    Example:
+    Examples:
         >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
         >>> observed_expected([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3).observed
         0.5
@@ -94,7 +94,7 @@ def calibration_slope(
     Raises:
         ValueError: as `observed_expected`, or predictions that are all the same, 0 or 1.
 
-    Example:
+    Examples:
         >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
         >>> round(calibration_slope([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3).slope, 3)
         2.97
@@ -127,7 +127,7 @@ def calibration_curve(
     Raises:
         ValueError: as `observed_expected`, or predictions that are 0 or 1, or have too few different values.
 
-    Example:
+    Examples:
         >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
         >>> curve = calibration_curve([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3)
         >>> curve["observed"].round(3).tolist()
@@ -164,7 +164,7 @@ def calibration_index(
     Raises:
         ValueError: as `calibration_curve`.
 
-    Example:
+    Examples:
         >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
         >>> round(calibration_index([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3).ici, 3)
         0.161
@@ -200,7 +200,7 @@ def calibration_table(
     Raises:
         ValueError: as `observed_expected`, or too many groups for the number of different predictions.
 
-    Example:
+    Examples:
         >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
         >>> table = calibration_table([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3, groups=2)
         >>> table["deaths"].tolist()

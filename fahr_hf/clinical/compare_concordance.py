@@ -57,7 +57,7 @@ def compare_concordance(
     Raises:
         ValueError: columns that are not such columns, or no comparable pair.
 
-    Example:
+    Examples:
         >>> risk_a, risk_b = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2], [0.3, 0.4, 0.5, 0.1, 0.2, 0.6]
         >>> found = compare_concordance([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], risk_a, risk_b)
         >>> round(found.difference, 3), round(found.low, 3), round(found.high, 3)

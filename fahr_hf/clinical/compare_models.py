@@ -94,7 +94,7 @@ def compare_models(
     Raises:
         ValueError: no model, absent columns, and what `cox_regression` refuses; the message names the model.
 
-    Example:
+    Examples:
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5, 6], "died": 1, "age": [70, 58, 66, 72, 60, 62]})
         >>> people["score"] = [0.6, 0.4, 0.8, 0.5, 0.3, 0.2]
         >>> models = {"age": ["age"], "age + score": ["age", "score"]}
@@ -188,7 +188,7 @@ def compare_fits(
 def events_per_parameter(result: CoxResult) -> float:
     """Deaths for each coefficient; below about 10, estimates are unstable and their C is optimistic.
 
-    Example:
+    Examples:
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
         >>> events_per_parameter(cox_regression(people, "years", "died", ["age"]))
         4.0

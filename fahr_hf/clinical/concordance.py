@@ -54,7 +54,7 @@ def concordance(
     Raises:
         ValueError: columns that are not such columns, or no comparable pair.
 
-    Example:
+    Examples:
         >>> concordance(event=[1, 1, 0], time=[1.0, 2.0, 3.0], risk=[0.3, 0.9, 0.1])[0]
         0.6666666666666666
     """

@@ -47,7 +47,7 @@ class CoxResult:
         clustered: Whether the errors are robust.
         maximum: What the tests of the fit compute with.
 
-    Example:
+    Examples:
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
         >>> fit = cox_regression(people, "years", "died", ["age"])
         >>> fit.linear_predictor.round(2).tolist()
@@ -117,7 +117,7 @@ def cox_regression(
     Warns:
         UserWarning: fewer events than coefficients.
 
-    Example:
+    Examples:
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
         >>> fit = cox_regression(people, "years", "died", ["age"])
         >>> fit.summary[["hr", "hr_low", "hr_high", "p"]].round(2)
@@ -172,7 +172,7 @@ def wald_test(result: CoxResult, labels: Sequence[str]) -> ChiSquared:
     Raises:
         ValueError: names that are no rows of the summary.
 
-    Example:
+    Examples:
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": 1, "age": [70, 72, 58, 66, 60]})
         >>> people["ill"] = [1, 0, 0, 1, 0]
         >>> fit = cox_regression(people, "years", "died", ["age", "ill"])
@@ -198,7 +198,7 @@ def likelihood_ratio_test(reduced: CoxResult, full: CoxResult) -> ChiSquared:
         ValueError: fits that are not nested, on other rows, with other ties or strata, or with clusters, for which the
             likelihood is not that of independent rows.
 
-    Example:
+    Examples:
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5, 6], "died": 1, "age": [70, 58, 66, 72, 60, 62]})
         >>> people["ill"] = [1, 1, 0, 1, 0, 0]
         >>> reduced = cox_regression(people, "years", "died", ["age"])

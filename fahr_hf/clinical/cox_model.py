@@ -47,7 +47,7 @@ class CoxModel:
         strata_column: The column of strata, or None.
         strata_levels: Its groups.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
         >>> save_cox(cox_regression(people, "years", "died", ["age"]), "ours.json", cohort="ours")
@@ -108,16 +108,26 @@ def save_cox(result: CoxResult, path: str | Path, cohort: str) -> None:
     Raises:
         ValueError: groups that JSON cannot hold, such as intervals or dates.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
         >>> save_cox(cox_regression(people, "years", "died", ["age"]), "ours.json", cohort="ours")
         >>> list(json.loads(Path("ours.json").read_text()))
         ['format', 'cohort', 'n', 'events', 'ties', 'terms', 'coefficients', 'covariance', 'strata', 'baseline']
     """
+    content = cox_content(result, cohort)
+    Path(path).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def cox_content(result: CoxResult, cohort: str) -> dict[str, Any]:
+    """What `save_cox` writes, for whoever puts it among other files.
+
+    Raises:
+        ValueError: as `save_cox`.
+    """
     times = _round_times(float(result.outcomes.duration.max()))
     hazards = hazards_at(result, times)
-    content = {
+    return {
         "format": _FORMAT,
         "cohort": cohort,
         "n": result.n,
@@ -132,7 +142,6 @@ def save_cox(result: CoxResult, path: str | Path, cohort: str) -> None:
             "hazards": [[value if math.isfinite(value) else None for value in row] for row in hazards.tolist()],
         },
     }
-    Path(path).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def load_cox(path: str | Path) -> CoxModel:
@@ -142,7 +151,7 @@ def load_cox(path: str | Path) -> CoxModel:
         OSError: the file cannot be read.
         ValueError: it is no such file.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
         >>> save_cox(cox_regression(people, "years", "died", ["age"]), "ours.json", cohort="ours")

@@ -21,7 +21,7 @@ _FEW_ROWS, _OUTER = 100, 5
 class Scaled:
     """A numeric column in units of `per`: `Scaled("faceage", per=10)` gives the hazard ratio per decade.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
         >>> cox_regression(people, "years", "died", [Scaled("age", per=10)]).summary["hr"].round(2).to_dict()
@@ -40,7 +40,7 @@ class Scaled:
 class Standardised:
     """A numeric column minus its mean in standard deviations (n - 1), both taken from the data of the fit.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
         >>> cox_regression(people, "years", "died", [Standardised("age")]).summary["hr"].round(2).to_dict()
@@ -56,7 +56,7 @@ class Categorical:
 
     Every other group has a coefficient, in the order of the column's categories, sorted if it has none.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": 1, "stage": ["II", "II", "I", "II", "I"]})
         >>> fit = cox_regression(people, "years", "died", [Categorical("stage", reference="I")])
@@ -78,7 +78,7 @@ class Spline:
             (type 7): from 0.1 to 0.9 for 3, from 0.05 to 0.95 for 4 to 6, from 0.025 to 0.975 for 7; below 100 rows the
             outer knots are the fifth smallest and fifth largest value (Harrell, Regression Modeling Strategies).
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5, 6], "died": 1, "age": [70, 58, 66, 72, 60, 62]})
         >>> fit = cox_regression(people, "years", "died", [Spline("age", knots=(58, 64, 70))])
@@ -108,7 +108,7 @@ class Interaction:
 
     The covariates themselves are listed as well: `[a, b, Interaction(a, b)]`.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5, 6], "died": 1, "age": [70, 58, 66, 72, 60, 62]})
         >>> people["ill"] = [1, 1, 0, 1, 0, 0]

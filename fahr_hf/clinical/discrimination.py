@@ -26,7 +26,7 @@ def uno_concordance(event: ArrayLike, time: ArrayLike, risk: ArrayLike, tau: flo
         ImportError: the `survival` extra is not installed.
         ValueError: columns that are not such columns; no death before tau; nobody uncensored at a death.
 
-    Example:
+    Examples:
         >>> risk = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
         >>> round(uno_concordance([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], risk, tau=5), 3)
         0.833
@@ -70,7 +70,7 @@ def auc_over_time(event: ArrayLike, time: ArrayLike, risk: ArrayLike, times: Arr
         ImportError: the `survival` extra is not installed.
         ValueError: columns that are not such columns, or horizons outside the follow-up.
 
-    Example:
+    Examples:
         >>> risk = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
         >>> auc_over_time([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], risk, times=[2, 3]).round(3)
            time    auc  cases  controls

@@ -83,7 +83,7 @@ def impute(
         ValueError: columns that are absent or without a known value, infinite numbers, a single group or more than 20
             (numbers read as text?), outcomes with gaps, m below 2.
 
-    Example:
+    Examples:
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, None, 66, 60]})
         >>> [table["age"].tolist() for table in impute(people, ["age"], "years", "died", m=2)]
         [[70.0, 72.0, 72.0, 66.0, 60.0], [70.0, 72.0, 66.0, 66.0, 60.0]]
@@ -126,7 +126,7 @@ def pool(results: Sequence[CoxResult]) -> pd.DataFrame:
     Raises:
         ValueError: fewer than two fits, or fits with other covariates.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, None, 66, 60]})
         >>> tables = impute(people, ["age"], "years", "died", m=5)

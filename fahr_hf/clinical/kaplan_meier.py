@@ -155,7 +155,7 @@ def kaplan_meier(
     Raises:
         ValueError: unusable columns (see `check_outcomes`), an unknown `conf_type`, or a level outside (0, 1).
 
-    Example:
+    Examples:
         >>> curve = kaplan_meier(duration=[1, 2, 3, 4], event=[1, 0, 1, 0])
         >>> curve.survival.tolist()
         [0.75, 0.75, 0.375, 0.375]
@@ -188,7 +188,7 @@ def follow_up(duration: ArrayLike, event: ArrayLike, entry: ArrayLike | None = N
     Returns:
         Median follow-up with its interval; NaN where more than half died before they could be censored.
 
-    Example:
+    Examples:
         >>> follow_up(duration=[1, 2, 3, 4], event=[1, 0, 1, 0]).median
         4.0
     """

@@ -72,7 +72,7 @@ def log_rank_test(
         ValueError: unusable columns (see `check_outcomes`), missing labels, no death, or groups that cannot be
             compared, because fewer than two were at risk at a death, or none together with another one.
 
-    Example:
+    Examples:
         >>> test = log_rank_test(duration=[1, 2, 3, 4, 5, 6], event=[1, 1, 1, 0, 1, 0], group=list("aaabbb"))
         >>> round(test.chi2, 3), test.df, round(test.p, 3)
         (5.052, 1, 0.025)

@@ -41,7 +41,7 @@ def net_benefit(
         ValueError: columns that are not such columns, what is no probability, nobody dead by the horizon, or a horizon
             beyond the follow-up.
 
-    Example:
+    Examples:
         >>> predicted = [0.8, 0.4, 0.6, 0.5, 0.3, 0.2]
         >>> curve = net_benefit([1, 1, 1, 0, 1, 0], [1, 2, 3, 4, 5, 6], predicted, horizon=3, thresholds=[0.25, 0.5])
         >>> curve["net_benefit"].round(3).tolist()

@@ -50,7 +50,7 @@ def optimism_corrected_concordance(
     Raises:
         ValueError: what `cox_regression` refuses, or a model that can be fitted to no sample.
 
-    Example:
+    Examples:
         >>> noise = np.random.default_rng(0).uniform(size=(50, 4))
         >>> people = pd.DataFrame(noise, columns=["years", "a", "b", "c"]).assign(died=1)
         >>> found = optimism_corrected_concordance(people, "years", "died", ["a", "b", "c"], samples=20)

@@ -29,7 +29,7 @@ def linear_predictor(result: CoxResult, data: pd.DataFrame) -> pd.Series:
     Raises:
         ValueError: missing columns or values, text in numbers, groups that the fit did not see.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
         >>> fit = cox_regression(people, "years", "died", ["age"])
@@ -50,7 +50,7 @@ def baseline_hazard(result: CoxResult) -> pd.DataFrame:
         One row for each distinct duration (of a stratum): `stratum` (its group; only with strata), `time`, `hazard`
         after the deaths at that time.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4], "died": [1, 0, 1, 1], "above_60": [10, 12, -2, 6]})
         >>> baseline_hazard(cox_regression(people, "years", "died", ["above_60"])).round(2)
@@ -84,7 +84,7 @@ def predict_survival(result: CoxResult, data: pd.DataFrame, times: ArrayLike) ->
     Raises:
         ValueError: as `linear_predictor`, negative times, strata that the fit did not see.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
         >>> fit = cox_regression(people, "years", "died", ["age"])

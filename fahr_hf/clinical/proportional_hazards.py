@@ -31,7 +31,7 @@ def proportional_hazards_test(result: CoxResult, transform: Transform = "km") ->
     Raises:
         ValueError: an unknown transform, log with a death at time 0, deaths at too few different times.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import cox_regression
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5], "died": [1, 0, 1, 1, 1], "age": [70, 72, 58, 66, 60]})
         >>> fit = cox_regression(people, "years", "died", ["age"])

@@ -26,7 +26,7 @@ def risk_groups(risk: ArrayLike, n: int = 4, cuts: ArrayLike | None = None) -> t
         ValueError: scores or cut points that are no finite numbers, cut points that do not rise, fewer than two groups,
             or scores with so many ties that one of the n groups is empty.
 
-    Example:
+    Examples:
         >>> group, cuts = risk_groups([0.8, 0.4, 0.6, 0.5, 0.3, 0.2], n=3)
         >>> group.tolist(), cuts.round(2).tolist()
         ([3, 2, 3, 2, 1, 1], [0.37, 0.53])

@@ -27,7 +27,7 @@ def dose_response(result: CoxResult, column: str, values: ArrayLike, reference: 
     Raises:
         ValueError: a column that is no number or spline of the fit, or has an interaction; values that are no numbers.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import Spline, cox_regression
         >>> age = np.arange(40, 80)
         >>> people = pd.DataFrame({"years": 100 - age + 20 * np.sin(age), "died": 1, "age": age})
@@ -60,7 +60,7 @@ def nonlinearity_test(result: CoxResult, column: str) -> ChiSquared:
     Raises:
         ValueError: a column that is no `Spline` of the fit, or has an interaction.
 
-    Example:
+    Examples:
         >>> from fahr_hf.clinical import Spline, cox_regression
         >>> age = np.arange(40, 80)
         >>> people = pd.DataFrame({"years": 100 - age + 20 * np.sin(age), "died": 1, "age": age})

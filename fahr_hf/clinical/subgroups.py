@@ -87,7 +87,7 @@ def subgroup_analysis(
         ValueError: what `cox_regression` refuses for everybody together, an exposure with several coefficients,
             subgroup variables that are absent or have too few or too many levels.
 
-    Example:
+    Examples:
         >>> random = np.random.default_rng(0)
         >>> people = pd.DataFrame({"years": random.exponential(5, 50), "died": 1, "risk": random.normal(size=50)})
         >>> people["sex"] = ["female", "male"] * 25

@@ -46,7 +46,7 @@ def time_split_hazard_ratios(
         ValueError: what `cox_regression` refuses, an exposure with several coefficients, cuts that do not rise or lie
             outside the follow-up, a window without a death.
 
-    Example:
+    Examples:
         >>> people = pd.DataFrame({"years": [1, 2, 3, 4, 5, 6], "died": 1, "age": [70, 58, 66, 72, 60, 62]})
         >>> table = time_split_hazard_ratios(people, "years", "died", "age", cuts=[3], covariates=[])
         >>> table[["start", "end", "events", "hr", "p_equal"]].round(2)
@@ -94,7 +94,7 @@ def restricted_mean_differences(
     Raises:
         ValueError: unusable columns, fewer than two groups, or tau beyond the follow-up of one, which is named.
 
-    Example:
+    Examples:
         >>> table = restricted_mean_differences([1, 2, 3, 4, 5, 6], [1, 1, 1, 0, 1, 0], list("aaabbb"), tau=5)
         >>> table[["group", "against", "difference", "low", "high"]].round(2)
           group against  difference   low  high

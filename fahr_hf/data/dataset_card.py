@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
@@ -29,8 +30,11 @@ def dataset_card(
     total = sum(kept.values())
     parts = sorted(kept, key=lambda part: (is_test(part), _ORDER.index(part) if part in _ORDER else 0, part))
     files = [{"split": part, "path": f"data/{part}-*.parquet"} for part in parts]
+    # The Hub asks for a name and an address of terms that it does not know itself.
+    own_terms: dict[str, Any] = {"license_name": f"{source.name}-terms", "license_link": source.homepage}
     data = DatasetCardData(
         license=source.hub_licence,
+        **(own_terms if source.hub_licence == "other" else {}),
         pretty_name=source.title,
         task_categories=["image-classification", "image-feature-extraction"],
         size_categories=[_SIZES[max(0, len(str(total)) - 3)]],

@@ -93,7 +93,7 @@ class FahrFaceConfig(PreTrainedConfig):
     Raises:
         ValueError: a value out of range or two that do not fit together; the message names them.
 
-    Example:
+    Examples:
         >>> FahrFaceConfig.from_size("tiny", patch_size=8).hidden_size
         192
     """

@@ -8,6 +8,7 @@ The file stands alone, so that it also works as remote code inside a checkpoint.
 """
 
 import dataclasses
+import math
 import os
 from bisect import bisect_right
 from collections import deque
@@ -32,6 +33,9 @@ NO_FACE = "no face found"
 MINIMUM_SURVIVAL_AGE = 25
 """Predicted age in years from which a survival risk is given; well above 18, because predictions err."""
 
+SURVIVAL_YEARS = (1, 3, 5, 10)
+"""Years after the photo at which a calibrated model gives a probability of being alive."""
+
 _BATCH_SIZE = 32
 # All three are ours. The crop has 112 pixels a side, so that below this most of what the model sees is
 # interpolated; and the landmarks, which the crop follows, hold to about 40 degrees.
@@ -39,6 +43,8 @@ _SMALL_FACE = 40
 _LARGE_ROLL = 40
 LEAST_SHARPNESS = 40
 """Sharpness of a crop below which a face is warned of as blurred; about 1.5 % of photos, by `benchmarks/blur.py`."""
+
+_NO_STANDING: dict[str, Any] = dict.fromkeys(("risk", "percentile", "cohort", "survival"))
 
 # One dict a face; and why the photo could not be read, if so.
 _Answer = tuple[list[dict[str, Any]], Exception | None]
@@ -294,7 +300,7 @@ class FaceAgePipeline(FacePipeline):
     Raises:
         ValueError: As for `FacePipeline`.
 
-    Example:
+    Examples:
         >>> age = FaceAgePipeline(model=model, image_processor=processor)  # doctest: +SKIP
         >>> age("photo.jpg")[0]["age"]  # doctest: +SKIP
         41.8
@@ -332,13 +338,23 @@ class FaceAgePipeline(FacePipeline):
 class FaceSurvivalPipeline(FacePipeline):
     """A risk from faces of adults: a number whose order alone has a meaning, and only within its cohort.
 
-    Beside what `FacePipeline` says, a face has `risk` (higher means earlier death), `percentile` (0 to 100
-    within `cohort`), `cohort` (its name), `survival`, and `age` and `interval` of the age pipeline, on
-    which the refusal below rests. As long as the checkpoint is not calibrated, `percentile`, `cohort` and
-    `survival` are None.
+    The number places a face within the cohort that the answer names, and says nothing reliable about a person's life.
 
-    The pipeline answers only where the caller declares adults, and no face whose predicted age is below
-    `MINIMUM_SURVIVAL_AGE`: its `risk` is None and its `warning` begins with `refused_minor`.
+    Beside what `FacePipeline` says, a face has:
+
+    - `status`: `"ok"`; `"refused_minor"`, if the predicted age is below `MINIMUM_SURVIVAL_AGE`; or `"no_risk"`, if in
+      calibration higher scores of this checkpoint did not go with earlier death. Without `"ok"` there is no `risk` and
+      nothing that follows from it, and `warning` says why.
+    - `risk`: higher means earlier death.
+    - `percentile`: 0 to 100, the share of the cohort whose risk is not higher.
+    - `cohort`: the name of the people that the percentile and the probabilities come from.
+    - `survival`: of the cohort's people with such a risk, the share alive after 1, 3, 5 and 10 years, {years: share},
+      with None beyond the cohort's follow-up. Only where the table in the checkpoint's `config.calibration` is
+      `calibrated` and counts time from the photo.
+    - `age` and `interval` of the age pipeline, on which the refusal rests. They verify nobody's age.
+
+    As long as the checkpoint is not calibrated, `percentile`, `cohort` and `survival` are None. The pipeline answers
+    only where the caller declares adults.
 
     Args:
         model: As for `FacePipeline`.
@@ -428,21 +444,23 @@ class FaceSurvivalPipeline(FacePipeline):
         """One dict a face."""
         faces = model_outputs["faces"]
         ages = self.age_pipeline.postprocess({"age": model_outputs["age"], "faces": faces})
+        table = (self.model.config.calibration or {}).get("survival")
         answers = []
         for risk, aged, face in zip(model_outputs["risk"].tolist(), ages, faces, strict=True):
+            status, warnings = "ok", []
             # "Not at least", since an age that is no number must not pass either.
-            refused = not aged["age"] >= MINIMUM_SURVIVAL_AGE
-            reason = f"refused_minor: predicted age {aged['age']:.1f}, below {MINIMUM_SURVIVAL_AGE} years"
-            # No checkpoint carries a cohort's tables yet, and a percentile without them would be made up.
+            if not aged["age"] >= MINIMUM_SURVIVAL_AGE:
+                status = "refused_minor"
+                warnings = [f"refused_minor: predicted age {aged['age']:.1f}, below {MINIMUM_SURVIVAL_AGE} years"]
+            elif table is not None and table["warning"] is not None:
+                status, warnings = "no_risk", [table["warning"]]
             values = {
-                "risk": None if refused else risk,
-                "percentile": None,
-                "cohort": None,
-                "survival": None,
+                "status": status,
+                **(_standing(table, risk) if status == "ok" else _NO_STANDING),
                 "age": aged["age"],
                 "interval": aged["interval"],
             }
-            answers.append(self._answer(face, *([reason] if refused else []), **values))
+            answers.append(self._answer(face, *warnings, **values))
         return answers
 
 
@@ -483,6 +501,24 @@ def _interval(table: dict[str, Any] | None, age: float) -> list[float] | None:
         return None
     i = bisect_right(table["edges"], age)
     return [max(0.0, age - table["below"][i]), age + table["above"][i]]
+
+
+def _standing(table: dict[str, Any] | None, risk: float) -> dict[str, Any]:
+    """A risk and what it means by a table of `fahr_hf.risk_calibration.fit_risk_table`; None of that without one."""
+    if table is None:
+        return {**_NO_STANDING, "risk": risk}
+    survival = None
+    if table["calibrated"] and table["clock"] == "time since photo":
+        # As a score beyond all those of the cohort the nearest of them counts.
+        seen = min(max(risk, table["quantiles"][0]), table["quantiles"][-1])
+        ratio = math.exp(table["coefficient"] * (seen - table["mean"]))
+        hazards = np.interp(SURVIVAL_YEARS, table["times"], table["baseline_hazard"]).tolist()
+        survival = {
+            years: math.exp(-hazard * ratio) if years <= table["follow_up"] else None
+            for years, hazard in zip(SURVIVAL_YEARS, hazards, strict=True)
+        }
+    percentile = float(np.interp(risk, table["quantiles"], np.arange(101.0)))
+    return {"risk": risk, "percentile": percentile, "cohort": table["cohort"], "survival": survival}
 
 
 def _doubts(face: dict[str, Any]) -> list[str]:

@@ -48,7 +48,7 @@ def ranking_loss(
     Raises:
         ValueError: a temperature that is not positive, or labels that are no such labels; the message names them.
 
-    Example:
+    Examples:
         >>> risk, duration, event = torch.tensor([2.0, 0.0]), torch.tensor([1.0, 3.0]), torch.tensor([1, 0])
         >>> round(ranking_loss(risk, duration, event).item(), 4)  # ln(1 + exp(-2))
         0.1269
@@ -120,7 +120,7 @@ def cox_loss(
     Raises:
         ValueError: an unknown handling of ties, or labels that are no such labels; the message names them.
 
-    Example:
+    Examples:
         >>> risk, duration, event = torch.tensor([2.0, 0.0]), torch.tensor([1.0, 3.0]), torch.tensor([1, 0])
         >>> round(cox_loss(risk, duration, event).item(), 4)  # ln(exp(2) + 1) - 2
         0.1269

@@ -74,6 +74,7 @@ class Report:
         numbers: What a program may want to read, as strings, numbers, None, lists and dicts; numpy's kinds and NaN are
             allowed. By habit `sources` holds what `fahr_hf.reports.sources.sources` returned. The tables are added
             when the report is written.
+        models: Fitted models by name, as JSON can hold them: files of their own, for other programs.
 
     Raises:
         ValueError: a name that is no file name, or one used twice for tables or for pictures.
@@ -83,9 +84,14 @@ class Report:
     introduction: str
     sections: list[Section]
     numbers: dict[str, Any]
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for names in ([part.name for part in self.tables()], [part.name for part in self.pictures()]):
+        for names in (
+            [part.name for part in self.tables()],
+            [part.name for part in self.pictures()],
+            list(self.models),
+        ):
             for name in names:
                 if not _FILE_NAME.fullmatch(name):
                     raise ValueError(f"{name!r} cannot name a file; use small letters, digits, _ and -.")

@@ -20,7 +20,7 @@ from fahr_hf.reports.document import Picture, Report, Table
 # A drawing of more bytes than this stands in the page as pixels: thousands of points make browsers slow.
 _LARGEST_SVG = 600_000
 _DPI = 160
-_FILES = {"report.html", "report.md", "numbers.json", "tables", "figures"}
+_FILES = {"report.html", "report.md", "numbers.json", "tables", "figures", "models"}
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -33,7 +33,7 @@ def write_report(report: Report, folder: Path) -> None:
         report: What to write.
         folder: Becomes `report.html` (pictures inside, nothing loaded from elsewhere), `report.md`, `numbers.json` (the
             report's numbers, and under `tables` every table as a list of rows), `tables/NAME.csv`,
-            `figures/NAME.svg` and `figures/NAME.png`.
+            `figures/NAME.svg` and `figures/NAME.png`, and `models/NAME.json` where the report has models.
 
     Raises:
         FileExistsError: the folder holds something that is no part of a report, and would be lost.
@@ -67,6 +67,9 @@ def _write(report: Report, folder: Path) -> None:
     for picture in report.pictures():
         for kind in ("svg", "png"):
             (folder / "figures" / f"{picture.name}.{kind}").write_bytes(_draw(picture, kind))
+    for name, model in report.models.items():
+        (folder / "models").mkdir(exist_ok=True)
+        _write_text(folder / "models" / f"{name}.json", json.dumps(model, indent=1, allow_nan=False) + "\n")
     tables = {table.name: with_index(table.data).to_dict(orient="records") for table in report.tables()}
     numbers = json.dumps(_plain({**report.numbers, "tables": tables}), indent=1, ensure_ascii=False, allow_nan=False)
     _write_text(folder / "numbers.json", numbers + "\n")

@@ -5,7 +5,6 @@ alone, several times faster than the whole; `with_layers` then puts the transfor
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,13 +17,12 @@ from fahr_hf.metrics import mean_absolute_error
 from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.modeling_fahr_face import FahrFaceAgeOutput, FahrFaceForAgeEstimation, FahrFaceLayer
-from fahr_hf.training.augmentation import MILD, Augmentation, augment
+from fahr_hf.training.augmentation import MILD, Augmentation
 from fahr_hf.training.balance import BalancedSamples
-from fahr_hf.training.randomness import sample_generator
 from fahr_hf.training.recipe import Batch, Recipe, Samples
 from fahr_hf.training.samples import CropSamples, check_part, frames_of
+from fahr_hf.training.views import Views, plain_batches
 
-_VALIDATION_BATCH = 128
 # Least probability of what no photo shows.
 _RARELY = 1e-4
 
@@ -77,7 +75,7 @@ def age_recipe(
         raise ValueError(f"{(~np.isfinite(ages)).sum()} of {len(train)} crops have no age; leave them out.")
     photos = CropSamples(train, ["age"])
     samples: Samples = BalancedSamples(photos, balance, cap, seed) if balance else photos
-    views = _Views(processor, frames_of(train), seed, augmentation)
+    views = Views(processor, frames_of(train), seed, augmentation, {"labels": "age"})
 
     def loss(model: torch.nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
         del generator
@@ -101,42 +99,11 @@ def age_recipe(
     )
 
 
-@dataclass(frozen=True)
-class _Views:
-    """Samples to a batch; a class and no closure, so that worker processes can be started with it."""
-
-    processor: FahrFaceImageProcessor
-    frames: np.ndarray
-    seed: int
-    augmentation: Augmentation
-
-    def __call__(self, samples: list[dict[str, Any]]) -> Batch:
-        views = [
-            augment(
-                sample["image"],
-                sample["corners"],
-                self.frames,
-                sample_generator(self.seed, sample["epoch"], sample["index"]),
-                self.augmentation,
-            )
-            for sample in samples
-        ]
-        return {
-            "pixel_values": torch.from_numpy(self.processor.normalize_crops(np.stack(views))),
-            "labels": torch.tensor([float(sample["age"]) for sample in samples]),
-            "name": [sample["name"] for sample in samples],
-        }
-
-
 @torch.inference_mode()
 def predict_ages(model: torch.nn.Module, processor: FahrFaceImageProcessor, crops: Crops) -> np.ndarray:
     """Predicted ages in years, (n,) float64, of crops as the processor cuts them; the model is in evaluation mode."""
-    device = next(model.parameters()).device
-    ages = []
-    for start in range(0, len(crops), _VALIDATION_BATCH):
-        views = [crops.framed(index) for index in range(start, min(start + _VALIDATION_BATCH, len(crops)))]
-        pixel_values = torch.from_numpy(processor.normalize_crops(np.stack(views))).to(device)
-        ages.append(model(pixel_values=pixel_values).age.double().cpu().numpy())
+    batches = plain_batches(processor, crops, next(model.parameters()).device)
+    ages = [model(pixel_values=pixel_values).age.double().cpu().numpy() for pixel_values in batches]
     return np.concatenate(ages)
 
 

@@ -19,7 +19,6 @@ import torch
 from accelerate import PartialState
 
 from fahr_hf.data.crops import Crops
-from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.modeling_fahr_face import FahrFaceForAgeEstimation
 from fahr_hf.training.age import age_recipe
@@ -27,7 +26,7 @@ from fahr_hf.training.augmentation import MILD, Augmentation
 from fahr_hf.training.balance import expected_draws, whole_years
 from fahr_hf.training.loop import train
 from fahr_hf.training.recipe import Settings
-from fahr_hf.training.run_record import draw_ages, draw_curves, fingerprint, recorded
+from fahr_hf.training.run_record import describe_model, draw_ages, draw_curves, fingerprint, recorded
 
 _MODEL = "model"
 # Of the first stage's rate: what the second has to correct is little.
@@ -174,11 +173,10 @@ def _description(
     stage: Stage, model: FahrFaceForAgeEstimation, fit: Crops, validation: Mapping[str, Crops]
 ) -> dict[str, Any]:
     """What makes a run what it is."""
-    config = {name: getattr(model.config, name) for name in FahrFaceConfig.__annotations__ if name != "calibration"}
     options = {name: getattr(stage, name) for name in ("name", "balance", "cap", "only_head", "lora_rank")}
     return {
         "stage": {**options, "settings": asdict(stage.settings), "augmentation": asdict(stage.augmentation)},
-        "model": {"start": Path(model.config.name_or_path or "").name, "config": config},
+        "model": describe_model(model),
         "data": {
             "train": fingerprint(fit),
             "validation": {name: fingerprint(crops) for name, crops in validation.items()},

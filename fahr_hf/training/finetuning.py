@@ -4,14 +4,12 @@ The head is trained first, on frozen features; then everything, or low-rank adap
 earlier layers. `benchmarks/finetune_age.py` measures what that buys.
 """
 
-import json
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from fahr_hf.conformal import fit_intervals, save_tables
+from fahr_hf.calibration_tables import save_tables
+from fahr_hf.conformal import fit_intervals
 from fahr_hf.data.summary import Summary, summarise
 from fahr_hf.embedded import locate
 from fahr_hf.evaluation.age_report import age_report
@@ -20,7 +18,6 @@ from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
 from fahr_hf.models.modeling_fahr_face import FahrFaceForAgeEstimation
 from fahr_hf.reports.writing import write_report
 from fahr_hf.training.age_stages import Stage
-from fahr_hf.training.model_card import finetuned_card
 from fahr_hf.training.recipe import Settings
 
 LEAST_FOR_INTERVALS = 200
@@ -72,57 +69,43 @@ def finetuning_stages(
     return [*stages, Stage("lora", settings, balance=0.0, lora_rank=lora_rank)]
 
 
-def finish_run(folder: str | Path, crops: str | Path, base_name: str, licence: str | None = None) -> None:
-    """Give a fine-tuned model its intervals, a report on the validation photos, and its card.
+def finish_run(folder: str | Path, crops: str | Path, base_name: str) -> None:
+    """Give a fine-tuned model its intervals, and a report on the validation photos.
 
-    Writes `model/config.json` (intervals, where there are enough calibration photos), `model/README.md` (the card) and
-    `report`, in place of what an earlier call wrote. The report compares with the checkpoint that the run started from,
-    where that had a head for ages: fine-tuning need not help.
+    Writes `model/config.json` (intervals, where there are enough calibration photos) and `report`, in place of what an
+    earlier call wrote; `fahr_hf.hub.cards.write_card` makes the card of them. The report compares with the checkpoint
+    that the run started from, where that had a head for ages: fine-tuning need not help.
 
     Args:
         folder: Of the run, with the stages of `age_stages.train_age` and its `model`.
         crops: Those that it learned from, with parts `train`, `validation` and, for intervals, `calibration`.
         base_name: Of the checkpoint that it started from: embedded, a folder, or `org/name`.
-        licence: Terms of the photos, for the card; None where nobody stated them.
 
     Raises:
         FileNotFoundError: no finished run, or no crops.
     """
     folder, crops = Path(folder).resolve(), Path(crops)
-    model, photos = folder / "model", folder / "photos"
+    model = folder / "model"
     if not (model / "config.json").is_file():
         raise FileNotFoundError(f"No finished run in {folder}: there is no {model / 'config.json'}.")
     summary = summarise(crops)
-    calibration = _calibrate(model, crops, summary)
+    _calibrate(model, crops, summary)
     table = predict_table(model, crops, "validation")
     photos_of = f"validation photos of {', '.join(summary.sources)}, which chose its epochs"
     other = _ages_of_start(base_name, crops, summary)
     rival = "" if other is None else "; the other system is the checkpoint that it started from"
     report = age_report(table, f"{folder.name} on {photos_of}{rival}", other)
     write_report(report, folder / "report")
-    card = finetuned_card(
-        folder.name,
-        base_name,
-        licence,
-        summary,
-        report.numbers,
-        left_out=Counter(summarise(photos).left_out if photos.exists() else {}) + Counter(summary.left_out),
-        stages=_stages(folder),
-        calibration=calibration,
-        needed=LEAST_FOR_INTERVALS,
-    )
-    (model / "README.md").write_text(card, encoding="utf-8")
 
 
-def _calibrate(model: Path, crops: Path, summary: Summary) -> dict[str, Any] | None:
-    """The table of intervals; None where there are too few photos for one."""
+def _calibrate(model: Path, crops: Path, summary: Summary) -> None:
+    """Save a table of intervals where there are photos enough for one."""
     if "calibration" not in summary.parts or summary.parts["calibration"].photos < LEAST_FOR_INTERVALS:
-        return None
+        return
     photos = predict_table(model, crops, "calibration")[["age", "predicted"]].dropna()
     name = f"calibration part of {', '.join(summary.sources)}"
     table = fit_intervals(photos["age"].to_numpy(), photos["predicted"].to_numpy(), name, least=LEAST_FOR_INTERVALS)
     save_tables(model, {"age": table})
-    return table
 
 
 def _ages_of_start(base_name: str, crops: Path, summary: Summary) -> pd.DataFrame | None:
@@ -133,11 +116,3 @@ def _ages_of_start(base_name: str, crops: Path, summary: Summary) -> pd.DataFram
         return None
     table = predict_table(base_name, crops, "validation")
     return pd.DataFrame({"id": table["photo_id"], "age": table["predicted"]}).dropna()
-
-
-def _stages(folder: Path) -> list[dict[str, Any]]:
-    """What `run.json` of each stage says, in the order in which they were run, and their epochs."""
-    records = [{"place": path.parent, **json.loads(path.read_text())} for path in folder.glob("*/run.json")]
-    for record in records:
-        record["history"] = json.loads((record["place"] / "history.json").read_text())
-    return sorted(records, key=lambda record: record["sessions"][0]["started"])

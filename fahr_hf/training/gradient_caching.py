@@ -3,7 +3,7 @@
 Losses of pairs do not add up over parts of a batch: two people in different parts are never compared. But the gradient
 passes through the scores alone, and scores are small. So all batches, of all processes, are scored without a graph; the
 loss of all scores together gives the slope at each; and each batch is scored once more, with the same random numbers,
-to carry its slopes back into the parameters.
+to carry its slopes back into the parameters. A single batch in a single process needs none of this, and is scored once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +30,9 @@ def cached_gradients(
     within the model, as in batch normalisation that is being trained. Generators and running statistics are left as by
     one pass.
 
+    It must not be called under autocast: that would keep the half-precision weights of the scoring without a graph, and
+    with them no way back to the parameters.
+
     Args:
         accelerator: Whose mixed precision is used, and whose processes take part.
         model: As `accelerator.prepare` returned it.
@@ -42,6 +45,14 @@ def cached_gradients(
     Returns:
         The loss, the same in every process, without a graph.
     """
+    if len(batches) == accelerator.num_processes == 1:
+        [batch] = batches
+        with accelerator.autocast():
+            risk = score(batch)
+        value = loss(risk.float(), *(batch[name] for name in labels))
+        accelerator.backward(value)
+        return value.detach()
+
     device, process = accelerator.device, accelerator.process_index
     generators: list[Any] = [torch, *([] if device.type == "cpu" else [torch.get_device_module(device)])]
     before = [buffer.clone() for buffer in model.buffers()]

@@ -64,7 +64,10 @@ def load_batches(
         collate = functools.partial(_collate_stream, recipe.collate)
         loader: DataLoader = DataLoader(stream, batch_size=None, collate_fn=collate, **options)
     else:
-        order = epoch_order(settings.seed, epoch, len(recipe.samples))
+        if recipe.order is None:
+            order = epoch_order(settings.seed, epoch, len(recipe.samples))
+        else:
+            order = recipe.order(settings.seed, epoch, settings.batch_size * settings.accumulation * processes)
         # Batches are dealt to the processes like cards.
         numbers = [batch * processes + process for batch in range(start, stop)]
         batches = _Batches(order, epoch, settings.batch_size, numbers)

@@ -11,11 +11,12 @@ configuration) run the same code.
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -32,10 +33,11 @@ from fahr_hf.training.checkpoints import (
     save_best,
     save_checkpoint,
 )
+from fahr_hf.training.gradient_caching import cached_gradients
 from fahr_hf.training.interruption import Interruption
 from fahr_hf.training.loading import epoch_batches, load_batches
 from fahr_hf.training.randomness import step_randomness
-from fahr_hf.training.recipe import Batch, Recipe, Settings, learning_rate
+from fahr_hf.training.recipe import Batch, JointLoss, Recipe, Settings, learning_rate
 
 _MODEL = "model"
 _PICTURES = "pictures"
@@ -185,17 +187,11 @@ class _Run:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         [samples] = self._sum(sum(len(batch["name"]) for batch in batches))
-        own_loss = 0.0
         with step_randomness(self.settings.seed, progress.step, accelerator.process_index) as generator:
-            for position, batch in enumerate(batches):
-                # Every sample counts alike, in whichever batch and process; processes average their gradients.
-                share = len(batch["name"]) / samples
-                with self._gradients_exchanged(position == len(batches) - 1):
-                    with accelerator.autocast():
-                        loss = self.recipe.loss(self.model, send_to_device(batch, accelerator.device), generator)
-                    self._check(loss.item(), batch)
-                    own_loss += loss.item() * share
-                    accelerator.backward(loss * share * accelerator.num_processes)
+            if self.recipe.joint is None:
+                own_loss = self._add_gradients(batches, samples, generator)
+            else:
+                own_loss = self._add_joint_gradients(batches, self.recipe.joint)
         accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -207,15 +203,45 @@ class _Run:
         accelerator.log({"loss": mean, "learning rate": self.settings.learning_rate * factor}, step=progress.step)
         return mean
 
+    def _add_gradients(self, batches: list[Batch], samples: float, generator: torch.Generator) -> float:
+        """This process's part of the mean loss of all samples of the step."""
+        assert self.recipe.loss is not None
+        own_loss = 0.0
+        for position, batch in enumerate(batches):
+            # Every sample counts alike, in whichever batch and process; processes average their gradients.
+            share = len(batch["name"]) / samples
+            with self._gradients_exchanged(position == len(batches) - 1):
+                with self.accelerator.autocast():
+                    loss = self.recipe.loss(self.model, send_to_device(batch, self.accelerator.device), generator)
+                self._check(loss.item(), batch["name"])
+                own_loss += loss.item() * share
+                self.accelerator.backward(loss * share * self.accelerator.num_processes)
+        return own_loss
+
+    def _add_joint_gradients(self, batches: list[Batch], joint: JointLoss) -> float:
+        """This process's part of the loss, which is one of all samples of the step."""
+
+        def score(batch: Mapping[str, Any]) -> torch.Tensor:
+            scores = joint.score(self.model, batch)
+            broken = (~scores.isfinite()).tolist()
+            if any(broken):
+                self._check(math.nan, compress(batch["name"], broken))
+            return scores
+
+        batches = [send_to_device(batch, self.accelerator.device) for batch in batches]
+        loss = cached_gradients(self.accelerator, self.model, batches, score, joint.loss, joint.labels).item()
+        self._check(loss, [name for batch in batches for name in batch["name"]])
+        return loss / self.accelerator.num_processes
+
     def _gradients_exchanged(self, last: bool) -> AbstractContextManager:
         """Processes exchange gradients once a step, after its last batch."""
         return nullcontext() if last else self.accelerator.no_sync(self.model)
 
-    def _check(self, loss: float, batch: Batch) -> None:
+    def _check(self, loss: float, names: Iterable[str]) -> None:
         if not math.isfinite(loss):
             epoch, step = divmod(self.progress.step, self.epoch_steps)
             raise FloatingPointError(
-                f"The loss is {loss} at step {step} of epoch {epoch + 1}, on the samples {', '.join(batch['name'])}. "
+                f"The loss is {loss} at step {step} of epoch {epoch + 1}, on the samples {', '.join(names)}. "
                 "Look at these, or lower the learning rate."
             )
 

@@ -5,12 +5,14 @@ not published, and those here are He et al.'s where nothing else is said.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from PIL import Image
 
 from fahr_hf.data.crops import Crops, is_cache, join, load_crops
@@ -19,10 +21,12 @@ from fahr_hf.metrics import mean_absolute_error
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.modeling_fahr_face import FahrFaceForPreTraining
 from fahr_hf.training.augmentation import random_resized_crop
+from fahr_hf.training.loop import train
 from fahr_hf.training.probe import probe_ages
 from fahr_hf.training.randomness import sample_generator
 from fahr_hf.training.recipe import Batch, Recipe, Samples, Settings
 from fahr_hf.training.reconstructions import draw_reconstructions
+from fahr_hf.training.run_record import describe_model, recorded
 from fahr_hf.training.samples import CropSamples, check_part, frames_of
 
 _VALIDATION_BATCH = 128
@@ -97,6 +101,51 @@ def load_pretraining_crops(
     if not len(fit):
         raise ValueError(f"No crops of the part 'train' in {', '.join(map(str, sources))}.")
     return CropSamples(fit), frames_of(fit), held_out
+
+
+def pretrain(
+    model: FahrFaceForPreTraining,
+    processor: FahrFaceImageProcessor,
+    samples: Samples | CropStream,
+    frames: np.ndarray,
+    validation: Crops | None,
+    settings: Settings,
+    folder: str | Path,
+    workers: int = 0,
+) -> None:
+    """Run the recipe, with a `run.json` that says what the run is and what it cost; a run that was begun goes on.
+
+    Args:
+        model: Trained in place.
+        processor: As `pretraining_recipe`, also the next three.
+        samples: See there.
+        frames: See there.
+        validation: See there.
+        settings: How long and how fast.
+        folder: Of the run; receives `model` in the end.
+        workers: Processes that load, beside the one that trains.
+
+    Raises:
+        ValueError: as `pretraining_recipe` and `train`, or `folder` holds another run.
+    """
+    recipe = pretraining_recipe(model, processor, samples, frames, validation, settings.seed)
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    description = {
+        "stage": {"name": "pretraining", "settings": asdict(settings)},
+        "model": describe_model(model),
+        "data": {"train": {"photos": len(samples)}, "validation": _described(validation)},
+        "processes": state.num_processes,
+    }
+    with recorded(Path(folder), description, model) if state.is_main_process else nullcontext():
+        train(recipe, settings, folder, workers)
+
+
+def _described(validation: Crops | None) -> dict[str, Any] | None:
+    if validation is None:
+        return None
+    names = sorted(set(validation.column("source")))
+    with_age = int(np.isfinite(validation.column("age").astype(float)).sum())
+    return {"name": ", ".join(names), "photos": len(validation), "with_age": with_age}
 
 
 def pretraining_recipe(

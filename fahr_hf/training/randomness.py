@@ -1,8 +1,8 @@
 """Seeds for everything random in training, each derived from what it belongs to and never from global state.
 
-A sample's augmentation depends on (seed, epoch, sample), the draw of an epoch's samples on (seed, epoch), a step's mask
-noise and drop path on (seed, step, process). So a run that was interrupted anywhere, with any number of workers, goes
-on exactly as if it had not been.
+A sample's augmentation, and which photo of a person it shows, depend on (seed, epoch, sample), the draw of an epoch's
+samples on (seed, epoch), a step's mask noise and drop path on (seed, step, process). So a run that was interrupted
+anywhere, with any number of workers, goes on exactly as if it had not been.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 # What a seed is for is its first part, so that a step never shares its numbers with a sample of the same position.
-_ORDER, _SAMPLE, _STEP, _DRAW = range(4)
+_ORDER, _SAMPLE, _STEP, _DRAW, _CHOICE = range(5)
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -23,6 +23,11 @@ def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
 def draw_generator(seed: int, epoch: int) -> np.random.Generator:
     """The generator that draws which samples an epoch sees; both arguments are at least 0."""
     return np.random.default_rng((_DRAW, seed, epoch))
+
+
+def choice_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The generator that chooses which photo of a person a sample shows; all arguments are at least 0."""
+    return np.random.default_rng((_CHOICE, seed, epoch, index))
 
 
 def epoch_order(seed: int, epoch: int, length: int) -> np.ndarray:

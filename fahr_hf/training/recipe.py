@@ -1,10 +1,11 @@
 """What a run consists of: a recipe (what is trained, on what, towards what) and settings (how long, how fast)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -26,6 +27,21 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True)
+class JointLoss:
+    """A loss that compares the samples of a whole step with each other; see `gradient_caching`.
+
+    Args:
+        score: Of (model, batch): a number a sample, (b,). What it draws at random comes from torch's global generators.
+        loss: Of the scores of all n samples of a step, in all processes, and their labels, (n,) each: a scalar.
+        labels: Columns of a batch, (b,) each, in the order that `loss` takes them.
+    """
+
+    score: Callable[[torch.nn.Module, Mapping[str, Any]], torch.Tensor]
+    loss: Callable[..., torch.Tensor]
+    labels: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What is trained, on what, towards what.
 
@@ -35,23 +51,36 @@ class Recipe:
         samples: In memory or in shards; what `collate` takes are lists of them.
         collate: Samples to one batch: tensors, and `name`, a text a sample by which a broken one can be found.
         loss: Of (model, batch, generator): a scalar, the mean over the batch's samples. What it draws at random comes
-            from the generator.
+            from the generator. None where there is a joint loss.
         validate: Of (model): figures of merit, on nothing but the validation part.
         draw: Of (model): a picture of what it has learned, if there is one; those of all epochs are kept.
         monitor: The figure of `validate` to choose by, lower is better: the finished model is that of the best epoch.
             None: that of the last.
         finish: Of (model): what is saved in the end, such as the model with its adapters merged.
+        joint: In place of `loss`, one that does not add up over batches.
+        order: Of (seed, epoch, samples of a step): the samples in the order in which an epoch visits them, as many as
+            there are; a batch is so many of them in a row, and so is a step, over all processes. None: every sample
+            once, at random. A stream has its own.
+
+    Raises:
+        ValueError: both kinds of loss, or none.
     """
 
     model: FahrFacePreTrainedModel
     processor: FahrFaceImageProcessor
     samples: Samples | CropStream
     collate: Callable[[list[Any]], Batch]
-    loss: Callable[[torch.nn.Module, Batch, torch.Generator], torch.Tensor]
+    loss: Callable[[torch.nn.Module, Batch, torch.Generator], torch.Tensor] | None
     validate: Callable[[torch.nn.Module], dict[str, float]]
     draw: Callable[[torch.nn.Module], Image.Image | None] = lambda model: None  # noqa: ARG005
     monitor: str | None = None
     finish: Callable[[Any], FahrFacePreTrainedModel] = lambda model: model
+    joint: JointLoss | None = None
+    order: Callable[[int, int, int], np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.loss is None) == (self.joint is None):
+            raise ValueError("A recipe needs either a loss or a joint loss, and not both.")
 
 
 @dataclass(frozen=True)

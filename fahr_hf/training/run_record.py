@@ -22,6 +22,8 @@ import numpy as np
 import torch
 
 from fahr_hf.data.crops import Crops, write_whole
+from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
+from fahr_hf.models.modeling_fahr_face import FahrFacePreTrainedModel
 from fahr_hf.reports.sources import sources
 
 _RECORD = "run.json"
@@ -63,11 +65,24 @@ def recorded(folder: Path, run: Mapping[str, Any], model: torch.nn.Module) -> It
         _write(path, record)
 
 
-def fingerprint(crops: Crops) -> dict[str, Any]:
-    """Number of photos, and the SHA-256 of their names and ages in their order: data are the same if this is."""
+def describe_model(model: FahrFacePreTrainedModel) -> dict[str, Any]:
+    """Name of the checkpoint that a model came from, empty where it is new, and its configuration."""
+    config = {name: getattr(model.config, name) for name in FahrFaceConfig.__annotations__ if name != "calibration"}
+    return {"start": Path(model.config.name_or_path or "").name, "config": config}
+
+
+def fingerprint(crops: Crops, columns: Sequence[str] = ("age",)) -> dict[str, Any]:
+    """Number of photos, and the SHA-256 of their names and labels in their order: data are the same if this is.
+
+    Args:
+        crops: With the columns `source`, `photo_id` and `columns`.
+        columns: Labels that are numbers, such as ages.
+    """
     digest = hashlib.sha256()
-    for source, photo, age in zip(*(crops.column(name) for name in ("source", "photo_id", "age")), strict=True):
-        digest.update(f"{source}\t{photo}\t{float(age)!r}\n".encode())
+    names = zip(crops.column("source"), crops.column("photo_id"), strict=True)
+    labels = zip(*(crops.column(name) for name in columns), strict=True)
+    for name, values in zip(names, labels, strict=True):
+        digest.update("\t".join([*name, *(repr(float(value)) for value in values)]).encode() + b"\n")
     return {"photos": len(crops), "sha256": digest.hexdigest()}
 
 

@@ -63,9 +63,10 @@ def survival(
     """Evaluate FaceAge and FaceSurvival against survival: the tables and figures of a manuscript, in one report.
 
     Flow of people, Table 1, follow-up, Cox regressions alone and adjusted, dose-response, Kaplan-Meier, FaceAge gap,
-    subgroups, comparison of models, calibration, other cohorts, missing covariates, proportional hazards, a methods
-    paragraph and checklists: report.html, report.md, numbers.json, and every table and figure as a file. The scores are
-    research estimates.
+    subgroups, comparison of models, the combination of all in one, calibration, other cohorts, missing covariates,
+    proportional hazards, a methods paragraph and checklists: report.html, report.md, numbers.json, every table and
+    figure as a file, and the combination as models/combination.json, which fahr_hf.clinical.load_cox reads. The scores
+    are research estimates.
     """
     from fahr_hf.clinical.report.assembly import survival_report
     from fahr_hf.clinical.report.reading import read_table, split_cohorts

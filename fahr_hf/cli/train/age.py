@@ -7,17 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from fahr_hf.cli.data.build import named_columns
-from fahr_hf.cli.train.options import Size, start_from
+from fahr_hf.cli.train.options import WITH_CROPS, WITH_DATA, Size, Strength, check_options, start_from
 
 _OWN_START = "fahr-faceage-tiny"
-_WITH_CROPS, _WITH_DATA = "With CROPS", "With --data: photos of one's own"
-
-
-class Strength(StrEnum):
-    """How far the views of a photo differ from it; see `fahr_hf.training.augmentation`."""
-
-    mild = "mild"
-    strong = "strong"
 
 
 class Loss(StrEnum):
@@ -47,82 +39,83 @@ def age(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load, beside the one that trains.")] = 1,
     size: Annotated[
-        Size, typer.Option(help="Without --start: size of the new model.", rich_help_panel=_WITH_CROPS)
+        Size, typer.Option(help="Without --start: size of the new model.", rich_help_panel=WITH_CROPS)
     ] = Size.tiny,
     loss: Annotated[
         Loss | None,
-        typer.Option(help="What a new head learns by; expectation if not given.", rich_help_panel=_WITH_CROPS),
+        typer.Option(help="What a new head learns by; expectation if not given.", rich_help_panel=WITH_CROPS),
     ] = None,
     drop_path: Annotated[
         float,
-        typer.Option(help="Share of the last layer's branches left out in training.", rich_help_panel=_WITH_CROPS),
+        typer.Option(help="Share of the last layer's branches left out in training.", rich_help_panel=WITH_CROPS),
     ] = 0.1,
     curated: Annotated[
         list[Path] | None,
-        typer.Option(help="Crops for a second stage, at a fifth of the rate; repeat.", rich_help_panel=_WITH_CROPS),
+        typer.Option(help="Crops for a second stage, at a fifth of the rate; repeat.", rich_help_panel=WITH_CROPS),
     ] = None,
     curated_epochs: Annotated[
-        int, typer.Option(min=1, help="Passes of the second stage.", rich_help_panel=_WITH_CROPS)
+        int, typer.Option(min=1, help="Passes of the second stage.", rich_help_panel=WITH_CROPS)
     ] = 10,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Photos a step and process.", rich_help_panel=_WITH_CROPS)
-    ] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos a step and process.", rich_help_panel=WITH_CROPS)] = 64,
     learning_rate: Annotated[
-        float, typer.Option(help="The highest, that of the head.", rich_help_panel=_WITH_CROPS)
+        float, typer.Option(help="The highest, that of the head.", rich_help_panel=WITH_CROPS)
     ] = 5e-4,
     layer_decay: Annotated[
-        float, typer.Option(help="Factor on it from a layer to the one before.", rich_help_panel=_WITH_CROPS)
+        float, typer.Option(help="Factor on it from a layer to the one before.", rich_help_panel=WITH_CROPS)
     ] = 0.75,
     balance: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="0: every photo once an epoch; 1: every age alike.", rich_help_panel=_WITH_CROPS
+            min=0, max=1, help="0: every photo once an epoch; 1: every age alike.", rich_help_panel=WITH_CROPS
         ),
     ] = 0.5,
     cap: Annotated[
-        float, typer.Option(min=1, help="Most often that an epoch shows a photo.", rich_help_panel=_WITH_CROPS)
+        float, typer.Option(min=1, help="Most often that an epoch shows a photo.", rich_help_panel=WITH_CROPS)
     ] = 4.0,
     augmentation: Annotated[
         Strength,
-        typer.Option(help="Strong: for pre-trained models and long runs.", rich_help_panel=_WITH_CROPS),
+        typer.Option(help="Strong: for pre-trained models and long runs.", rich_help_panel=WITH_CROPS),
     ] = Strength.strong,
     patience: Annotated[
         int | None,
-        typer.Option(min=1, help="Epochs without progress after which a stage ends.", rich_help_panel=_WITH_CROPS),
+        typer.Option(min=1, help="Epochs without progress after which a stage ends.", rich_help_panel=WITH_CROPS),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder that the table's photos are in.", rich_help_panel=_WITH_DATA)
+        Path | None, typer.Option(help="Folder that the table's photos are in.", rich_help_panel=WITH_DATA)
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="FIELD=COLUMN, such as age=Age: the table's own name; repeat.", rich_help_panel=_WITH_DATA),
+        typer.Option(help="FIELD=COLUMN, such as age=Age: the table's own name; repeat.", rich_help_panel=WITH_DATA),
     ] = None,
     skip_bad_rows: Annotated[
         bool,
-        typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used.", rich_help_panel=_WITH_DATA),
+        typer.Option("--skip-bad-rows", help="Leave out rows that cannot be used.", rich_help_panel=WITH_DATA),
     ] = False,
     head_epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Passes of the head alone, which come first: 10, or 3 for many.", rich_help_panel=_WITH_DATA
+            min=1, help="Passes of the head alone, which come first: 10, or 3 for many.", rich_help_panel=WITH_DATA
         ),
     ] = None,
     lora: Annotated[
         int | None,
-        typer.Option(min=1, help="Train adapters of this rank in place of all weights.", rich_help_panel=_WITH_DATA),
+        typer.Option(min=1, help="Train adapters of this rank in place of all weights.", rich_help_panel=WITH_DATA),
     ] = None,
 ) -> None:
     """Train a model to estimate ages, from aligned crops or from a table of one's own photos.
 
     With CROPS it learns from the part `train` of every folder, and the part `validation`, which must not be empty,
     chooses the best epoch; the crops have a column `age`, in years. With --data it checks the table, cuts the faces,
-    fine-tunes an age model on them, and writes a report and a model card. The finished model lies in the run's folder,
-    under `model`; beside it each stage keeps what is needed to repeat it. Its ages are research estimates.
+    fine-tunes an age model on them, and writes a report. The finished model lies in the run's folder, under `model`,
+    with its card; beside it each stage keeps what is needed to repeat it. Its ages are research estimates.
     """
     import torch
     from accelerate import PartialState
 
-    _check_options(context, bool(crops), data, images)
+    from fahr_hf.hub.cards import write_card
+    from fahr_hf.hub.origin import record_origin
+
+    check_options(context, bool(crops), data, images)
     # Without being told, Accelerate takes several processes on CPUs for as many runs of one.
     state = PartialState(cpu=not torch.accelerator.is_available())
     torch.manual_seed(seed)
@@ -156,22 +149,13 @@ def age(
             "skip_bad_rows": skip_bad_rows,
         }
         stages = {"head_epochs": head_epochs, "epochs": epochs, "lora_rank": lora, "seed": seed}
-        photos = _train_on_own_photos(table, out, start or _OWN_START, stages, workers)
+        start = start or _OWN_START
+        photos = _train_on_own_photos(table, out, start, stages, workers)
     if state.is_main_process:
+        record_origin(out, start, [*crops, *(curated or [])] if crops else [out / "crops"])
+        write_card(out)
         typer.echo(f"{out / 'model'}: a FahrFaceForAgeEstimation, trained on {photos} photos")
     state.destroy_process_group()
-
-
-def _check_options(context: typer.Context, crops: bool, data: Path | None, images: Path | None) -> None:
-    if crops == (data is not None):
-        raise ValueError("Give either folders of crops, or --data and --images: a table of photos and their folder.")
-    if data is not None and images is None:
-        raise ValueError("--data needs --images, the folder that the table's photos are in.")
-    kind, foreign = ("CROPS", _WITH_DATA) if crops else ("--data", _WITH_CROPS)
-    for option in context.command.params:
-        source = context.get_parameter_source(str(option.name))
-        if getattr(option, "rich_help_panel", None) == foreign and source and source.name == "COMMANDLINE":
-            raise ValueError(f"{option.opts[0]} means nothing with {kind}; leave it out.")
 
 
 def _train_on_crops(

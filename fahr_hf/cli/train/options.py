@@ -1,15 +1,27 @@
-"""What the training commands share: sizes of a new model, where to start, and whether the crops suit it."""
+"""What the training commands share: where photos come from, where to start, and whether the crops suit it."""
 
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import typer
+
 if TYPE_CHECKING:
     from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
     from fahr_hf.models.modeling_fahr_face import FahrFacePreTrainedModel
 
 Model = TypeVar("Model", bound="FahrFacePreTrainedModel")
+
+WITH_CROPS, WITH_DATA = "With CROPS", "With --data: photos of one's own"
+"""Panels of help for options that go with one source of photos."""
+
+
+class Strength(StrEnum):
+    """How far the views of a photo differ from it; see `fahr_hf.training.augmentation`."""
+
+    mild = "mild"
+    strong = "strong"
 
 
 class Size(StrEnum):
@@ -18,6 +30,30 @@ class Size(StrEnum):
     tiny = "tiny"
     small = "small"
     base = "base"
+
+
+def check_options(context: typer.Context, crops: bool, data: Path | None, images: Path | None) -> None:
+    """Complain unless there is one source of photos, and no option that belongs to the other.
+
+    Args:
+        context: Of the command, whose options that go with one source only stand in the panels `WITH_CROPS` and
+            `WITH_DATA`.
+        crops: Whether there are folders of crops.
+        data: Table of one's own photos.
+        images: Their folder.
+
+    Raises:
+        ValueError: neither source or both, a table without a folder, or such an option.
+    """
+    if crops == (data is not None):
+        raise ValueError("Give either folders of crops, or --data and --images: a table of photos and their folder.")
+    if data is not None and images is None:
+        raise ValueError("--data needs --images, the folder that the table's photos are in.")
+    kind, foreign = ("CROPS", WITH_DATA) if crops else ("--data", WITH_CROPS)
+    for option in context.command.params:
+        source = context.get_parameter_source(str(option.name))
+        if getattr(option, "rich_help_panel", None) == foreign and source and source.name == "COMMANDLINE":
+            raise ValueError(f"{option.opts[0]} means nothing with {kind}; leave it out.")
 
 
 def start_from(

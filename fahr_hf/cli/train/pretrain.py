@@ -38,9 +38,11 @@ def pretrain(
     import torch
     from accelerate import PartialState
 
+    from fahr_hf.hub.cards import write_card
+    from fahr_hf.hub.origin import record_origin
     from fahr_hf.models.modeling_fahr_face import FahrFaceForPreTraining
-    from fahr_hf.training.loop import train as run
-    from fahr_hf.training.pretraining import load_pretraining_crops, pretraining_recipe, pretraining_settings
+    from fahr_hf.training.pretraining import load_pretraining_crops, pretraining_settings
+    from fahr_hf.training.pretraining import pretrain as run
 
     torch.manual_seed(seed)
     shape = {"size": size, "patch_size": patch_size}
@@ -48,7 +50,9 @@ def pretrain(
     samples, frames, validation = load_pretraining_crops(crops, stream, seed)
     processes = PartialState(cpu=not torch.accelerator.is_available()).num_processes
     settings = pretraining_settings(epochs, batch_size, accumulation, processes, learning_rate, seed)
-    run(pretraining_recipe(model, processor, samples, frames, validation, seed), settings, out, workers)
+    run(model, processor, samples, frames, validation, settings, out, workers)
     if PartialState().is_main_process:
+        record_origin(out, start, crops)
+        write_card(out)
         typer.echo(f"{out / 'model'}: a FahrFaceForPreTraining, trained on {len(samples)} crops")
     PartialState().destroy_process_group()

@@ -9,6 +9,7 @@ import pandas as pd
 from fahr_hf.clinical.report.calibration_plots import calibration_chapter
 from fahr_hf.clinical.report.chapter import Chapter
 from fahr_hf.clinical.report.checklists import checklist_chapter
+from fahr_hf.clinical.report.combination import combination_chapter
 from fahr_hf.clinical.report.cox_tables import cox_chapter
 from fahr_hf.clinical.report.curves import cross_chapter, quartile_chapter
 from fahr_hf.clinical.report.dose_response import dose_response_chapter
@@ -54,7 +55,7 @@ def survival_report(
     Raises:
         ValueError: a table or settings that cannot be analysed at all; see `make_study`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from fahr_hf.clinical import ReportSettings
         >>> random = np.random.default_rng(0)
@@ -76,6 +77,7 @@ def survival_report(
         "crossed": cross_chapter(study),
         "subgroups": subgroup_chapter(study),
         "models": models_chapter(study),
+        "combination": combination_chapter(study),
         "calibration": calibration_chapter(study),
         "external": external_chapter(study),
         "missing": missing_chapter(study, estimates),
@@ -92,4 +94,5 @@ def survival_report(
         introduction=_INTRODUCTION,
         sections=[part.section for part in parts.values()],
         numbers=numbers | {"sources": dict(sources or {})},
+        models={name: content for part in parts.values() for name, content in part.models.items()},
     )

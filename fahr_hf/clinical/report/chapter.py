@@ -21,12 +21,14 @@ class Chapter:
     Attributes:
         section: What the page shows.
         numbers: By name, for `numbers.json`.
+        models: By name, for the folder `models`, as `cox_content` gives them.
         methods: Sentences for the methods paragraph, of what succeeded.
     """
 
     def __init__(self, title: str, text: str = "") -> None:
         self.section = Section(title, text)
         self.numbers: dict[str, Any] = {}
+        self.models: dict[str, dict[str, Any]] = {}
         self.methods: list[str] = []
 
     @contextmanager

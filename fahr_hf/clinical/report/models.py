@@ -5,7 +5,6 @@ import pandas as pd
 from fahr_hf.clinical.compare_models import ModelComparison, Performance, compare_models
 from fahr_hf.clinical.design import Covariate
 from fahr_hf.clinical.report.chapter import Chapter
-from fahr_hf.clinical.report.estimates import labels
 from fahr_hf.clinical.report.follow_up import usable_horizons
 from fahr_hf.clinical.report.study import Study
 
@@ -41,7 +40,6 @@ def models_chapter(study: Study) -> Chapter:
             "by Harrell's C (infinitesimal jackknife, correlated differences) and likelihood-ratio tests"
             + (", by cumulative/dynamic AUC and Brier scores weighted for censoring." if found.auc is not None else ".")
         )
-        _show_combination(chapter, study, found)
     return chapter
 
 
@@ -52,7 +50,7 @@ def model_covariates(study: Study) -> dict[str, list[Covariate]]:
     together = apart | ({"FaceAge + FaceSurvival": study.scores} if len(apart) == 2 else {})
     if not study.adjustment:
         return together
-    base = _base(study)
+    base = base_name(study)
     more = {f"{base} + {name}": [*study.adjustment, *scores] for name, scores in together.items()}
     return {**together, base: study.adjustment, **more}
 
@@ -62,14 +60,15 @@ def with_limits(table: pd.DataFrame, estimate: str) -> pd.DataFrame:
     return table.rename(columns={"low": f"{estimate}_low", "high": f"{estimate}_high"})
 
 
-def _base(study: Study) -> str:
+def base_name(study: Study) -> str:
+    """What models call what is known without a photo."""
     return "clinical" if study.settings.covariates else "age"
 
 
 def _introduction(study: Study) -> str:
     told = "All models are fitted to the same people, those without missing covariates."
     if study.adjustment:
-        told += f" “{_base(study)}” stands for {', '.join(study.settings.adjustment())}."
+        told += f" “{base_name(study)}” stands for {', '.join(study.settings.adjustment())}."
     return told
 
 
@@ -100,18 +99,3 @@ def tell_problems(chapter: Chapter, found: Performance, where: str) -> None:
     for reason, names in reasons.items():
         with chapter.attempt(", ".join(names) + where):
             raise ValueError(reason)
-
-
-def _show_combination(chapter: Chapter, study: Study, found: ModelComparison) -> None:
-    if len(study.scores) == 2:
-        fit = found.fits["FaceAge + FaceSurvival"]
-        table = fit.summary.reset_index()[["covariate", "coef", "se", "hr", "hr_low", "hr_high", "p"]]
-        table["covariate"] = table["covariate"].replace(labels(study))
-        mean = float(study.complete[study.settings.face_survival].mean())
-        spread = float(study.complete[study.settings.face_survival].std())
-        note = (
-            f"Combined score = sum of coef times value: FaceAge in decades, FaceSurvival minus {mean:.6g} and divided "
-            f"by {spread:.6g}."
-        )
-        chapter.table("combination", "The combination of both scores", table, note)
-        chapter.numbers["combination"] = {"coefficients": table.to_dict(orient="records"), "mean": mean, "sd": spread}

@@ -38,7 +38,7 @@ class ReportSettings:
     Raises:
         ValueError: neither score, one column in two roles, fewer than two groups, no positive horizons.
 
-    Example:
+    Examples:
         >>> settings = ReportSettings("years", "died", face_survival="risk", age="age", covariates=("stage",))
         >>> settings.columns()
         ['years', 'died', 'risk', 'age', 'stage']

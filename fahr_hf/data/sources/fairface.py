@@ -80,4 +80,5 @@ FAIRFACE = Source(
         "age_high": Column(Value("float32"), "greatest age of the range, completed years; null where it is open"),
         "service_test": Column(Value("bool"), "whether the authors tested commercial services on it"),
     },
+    weights_licence="cc-by-4.0",
 )

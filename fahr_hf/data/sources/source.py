@@ -55,6 +55,7 @@ class Source:
         read: Gives the photos in a folder, and the rows that are no use; several times the same, in the same order.
         columns: Those beyond the schema, by name.
         command: The command line that builds it, where that takes more than its name.
+        weights_licence: The Hub's identifier of a licence that fits weights trained on it; None where none is known to.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Source:
     read: Callable[[Path], Iterator[Photo | Reject]]
     columns: dict[str, Column] = field(default_factory=dict)
     command: str = ""
+    weights_licence: str | None = None
 
 
 def parse_sex(text: str | None) -> str | None:

@@ -67,4 +67,5 @@ UTKFACE = Source(
     "or Parquet files with the columns id, image, age, sex, race and split. "
     "Ages were estimated by a model and checked by people. There are no identities.",
     read=read,
+    weights_licence="cc-by-nc-4.0",
 )
