@@ -16,8 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import fahr_hf
-from fahr_hf.cli.app import _program
 from fahr_hf.calibration_tables import save_tables
+from fahr_hf.cli.app import _program
 from fahr_hf.conformal import coverage
 from fahr_hf.data.crops import load_crops
 from fahr_hf.evaluation import age_figures

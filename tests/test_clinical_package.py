@@ -55,7 +55,7 @@ def test_every_name_says_what_it_is_and_shows_it(name):
     value = getattr(fahr_hf.clinical, name)
     assert callable(value)
     assert value.__module__.startswith("fahr_hf.clinical.")
-    assert "\n\nExample:\n    >>> " in inspect.getdoc(value)
+    assert "\n\nExamples:\n    >>> " in inspect.getdoc(value)
 
 
 @pytest.mark.parametrize("home", sorted(fahr_hf.clinical._NAMES))

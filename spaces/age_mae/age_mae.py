@@ -20,7 +20,7 @@ Returns:
     age_mae (`float`): mean absolute error, in years; 0 is best.
     low, high (`float`): its interval, by bootstrap over photos, or over persons.
 
-Example:
+Examples:
     >>> import evaluate
     >>> metric = evaluate.load("spaces/age_mae")
     >>> metric.compute(predictions=[33.0, 39.0], references=[30.0, 40.0])["age_mae"]

@@ -21,7 +21,7 @@ Returns:
     se (`float`): its standard error, from the infinitesimal jackknife.
     low, high (`float`): C less and plus the normal quantile times `se`.
 
-Example:
+Examples:
     >>> import evaluate
     >>> metric = evaluate.load("spaces/concordance_index")
     >>> result = metric.compute(predictions=[0.3, 0.9, 0.1], duration=[1.0, 2.0, 3.0], event=[1, 1, 0])

@@ -22,7 +22,7 @@ Returns:
     cumulative_score (`float`): share of predictions at most `within` years off, 0 to 1; 1 is best.
     low, high (`float`): its interval, by bootstrap over photos, or over persons.
 
-Example:
+Examples:
     >>> import evaluate
     >>> metric = evaluate.load("spaces/cumulative_score")
     >>> metric.compute(predictions=[36.0, 39.0], references=[30.0, 40.0], within=5)["cumulative_score"]

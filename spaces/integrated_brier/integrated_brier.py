@@ -19,7 +19,7 @@ Args:
 Returns:
     integrated_brier (`float`): mean of the Brier score over the times; 0 is best.
 
-Example:
+Examples:
     >>> import evaluate
     >>> metric = evaluate.load("spaces/integrated_brier")
     >>> alive = [[0.2, 0.1], [0.9, 0.3], [0.9, 0.9]]
