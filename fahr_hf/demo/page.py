@@ -22,8 +22,8 @@ _INTRODUCTION = """# How old does a face look?
 A FAHR-Face model estimates an age from a photo. **These are research estimates**: no medical advice, no proof of
 anybody's age, and no basis for a decision about a person. Use photos of yourself, or of people who agreed.
 """
-_PRIVACY = """Nothing is logged. A photo is deleted from the server as soon as it has been read, and after ten minutes if
-it never is; pictures and tables of an answer are kept in your browser alone. The ages come from the model `{model}`,
+_PRIVACY = """Nothing is logged. A photo is deleted from the server as soon as it has been read, and after ten minutes
+if it never is; pictures and tables of an answer are kept in your browser alone. The ages come from the model `{model}`,
 whose card names its data, errors and limits."""
 _SURVIVAL = """The model ranks a face among the people of one cohort, *{cohort}*, by what went with earlier death **in
 that cohort**. It knows nothing of your health and says nothing reliable about you. There is no answer for minors, and
