@@ -2,23 +2,16 @@
 
 import shutil
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fahr_hf.cli.data.build import named_columns
+from fahr_hf.cli.train.options import Clock
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class Clock(StrEnum):
-    """What durations can count from, see `fahr_hf.data.outcomes`."""
-
-    time_since_photo = "time since photo"
-    attained_age = "attained age"
 
 
 _AGE, _SURVIVAL = "Of an age model", "Of a survival model"
@@ -53,9 +46,7 @@ def calibrate(
         list[str] | None,
         typer.Option(help="FIELD=COLUMN, such as event=Died: the table's own name; repeat.", rich_help_panel=_SURVIVAL),
     ] = None,
-    clock: Annotated[
-        Clock, typer.Option(help="What durations count from.", rich_help_panel=_SURVIVAL)
-    ] = Clock.time_since_photo,
+    clock: Annotated[Clock, typer.Option(help="What durations count from.", rich_help_panel=_SURVIVAL)] = Clock.photo,
 ) -> None:
     """Give an age model intervals, or a survival model percentiles, from photos that it never learned from.
 

@@ -17,6 +17,13 @@ WITH_CROPS, WITH_DATA = "With CROPS", "With --data: photos of one's own"
 """Panels of help for options that go with one source of photos."""
 
 
+class Clock(StrEnum):
+    """What durations count from; see `fahr_hf.data.outcomes`."""
+
+    photo = "time since photo"
+    age = "attained age"
+
+
 class Strength(StrEnum):
     """How far the views of a photo differ from it; see `fahr_hf.training.augmentation`."""
 

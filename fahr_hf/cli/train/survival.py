@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fahr_hf.cli.data.build import named_columns
-from fahr_hf.cli.train.options import WITH_CROPS, WITH_DATA, Strength, check_options, start_from
+from fahr_hf.cli.train.options import WITH_CROPS, WITH_DATA, Clock, Strength, check_options, start_from
 
 if TYPE_CHECKING:
     from fahr_hf.data.crops import Crops
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
 
 _START = "fahr-faceage-tiny"
 _OUTCOMES, _TRAINING = "Outcomes", "Training"
-
-
-class Clock(StrEnum):
-    """What durations count from; see `fahr_hf.data.outcomes`."""
-
-    photo = "time since photo"
-    age = "attained age"
 
 
 class Loss(StrEnum):
