@@ -12,6 +12,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
+from fahr_hf.models.efficientnet_stem_fahr_face import FahrFaceEfficientNetStem
 from fahr_hf.models.modeling_fahr_face import FahrFaceAgeOutput, FahrFaceForAgeEstimation
 from fahr_hf.training.recipe import Batch, Recipe
 
@@ -84,3 +85,11 @@ def taught(recipe: Recipe, teacher: Teacher) -> Recipe:
         return FROM_LABELS * answer.loss + (1 - FROM_LABELS) * from_teacher
 
     return replace(recipe, loss=loss)
+
+
+def stem_of(teacher: Teacher) -> FahrFaceEfficientNetStem:
+    """The teacher's first half, as the stem of a FAHR-Face model."""
+    stem = FahrFaceEfficientNetStem(teacher.config.num_channels)
+    # Both hold the same layers in the same order, and differ in names alone.
+    stem.load_state_dict(dict(zip(stem.state_dict(), teacher.network.state_dict().values(), strict=False)))
+    return stem.eval()

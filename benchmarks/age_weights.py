@@ -6,6 +6,7 @@
     python benchmarks/age_weights.py layers   --work WORK
     python benchmarks/age_weights.py teacher  --work WORK
     python benchmarks/age_weights.py student  --work WORK
+    python benchmarks/age_weights.py hybrid   --work WORK
     python benchmarks/age_weights.py export   --work WORK
     python benchmarks/age_weights.py validate --work WORK
     python benchmarks/age_weights.py rival    --work WORK --part test
@@ -17,9 +18,10 @@ each, which is part of the batch size:
 
     OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 benchmarks/age_weights.py stem --work WORK
 
-First the convolution stem learns ages alone, then the whole model, for as long as half an hour allows. Then a
+First a small convolution stem learns ages alone, then the whole model, for as long as half an hour allows. Then a
 convolutional network with ImageNet's weights learns the same photos (`age_teacher`), and the model goes on, with half
-of its loss from the labels and half from the teacher's answers to the same view.
+of its loss from the labels and half from the teacher's answers to the same view (`student`). Last it takes the first
+half of the teacher for its stem, and goes on in the same way (`hybrid`).
 
 Nothing here scores a test split; `rival` writes the teacher's ages of one as a table. Once the weights are final,
 
@@ -36,13 +38,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from age_teacher import Teacher, taught
+from age_teacher import Teacher, stem_of, taught
+from torch import nn
 
 from fahr_hf.data.crops import Crops, join, load_crops
 from fahr_hf.data.cutting import cut_crops
 from fahr_hf.data.duplicates import mark_duplicates
 from fahr_hf.metrics import mean_absolute_error
 from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
+from fahr_hf.models.efficientnet_stem_fahr_face import FahrFaceEfficientNetStem
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.modeling_fahr_face import FahrFaceForAgeEstimation
 from fahr_hf.resampling import bootstrap_interval
@@ -58,6 +62,7 @@ STEM = Settings(epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=0.05,
 LAYERS = Settings(epochs=4, batch_size=32, learning_rate=6e-4, layer_decay=0.9, weight_decay=0.05, seed=2)
 TEACHER = Settings(epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=0.05, seed=1, mixed_precision="no")
 STUDENT = replace(LAYERS, epochs=14)
+HYBRID = replace(LAYERS, epochs=10, seed=3)
 
 
 def cut(data: Path, work: Path) -> None:
@@ -140,9 +145,45 @@ def train_student(work: Path) -> None:
     train(recipe, STUDENT, work / "student", checkpoint_steps=100, checkpoint_minutes=5)
 
 
+def train_hybrid(work: Path) -> None:
+    """Step `hybrid`: the student with the first half of the teacher for its stem."""
+    fit, validation = material(work)
+    torch.manual_seed(HYBRID.seed)
+    teacher = Teacher.from_pretrained(work / "teacher" / "model")
+    student = FahrFaceForAgeEstimation.from_pretrained(work / "student" / "model")
+    model = with_stem(student, stem_of(teacher), fit.select(np.arange(0, len(fit), 10)))
+    model.set_attn_implementation("eager")
+    recipe = age_recipe(model, FahrFaceImageProcessor(), fit, validation, HYBRID.seed, balance=0.5, augmentation=STRONG)
+    train(taught(recipe, teacher), HYBRID, work / "hybrid", checkpoint_steps=100, checkpoint_minutes=5)
+
+
+@torch.no_grad()
+def with_stem(
+    model: FahrFaceForAgeEstimation, stem: FahrFaceEfficientNetStem, crops: Crops
+) -> FahrFaceForAgeEstimation:
+    """The model with another stem, whose features are projected to where the old tokens were, by least squares."""
+    config = FahrFaceConfig.from_dict({**model.config.to_dict(), "stem": "efficientnet", "drop_path_rate": 0.1})
+    other = FahrFaceForAgeEstimation(config)
+    kept = {key: value for key, value in model.state_dict().items() if ".stem." not in key and "projection" not in key}
+    other.load_state_dict(kept, strict=False)
+    old, new = model.backbone.embeddings.eval(), other.backbone.embeddings.eval()
+    new.stem.load_state_dict(stem.state_dict())
+    features, tokens = [], []
+    for start in range(0, len(crops), 64):
+        views = np.stack([crops.framed(index) for index in range(start, min(start + 64, len(crops)))])
+        pixel_values = torch.from_numpy(FahrFaceImageProcessor().normalize_crops(views))
+        features.append(new.stem(pixel_values).movedim(1, -1).flatten(0, 2))
+        tokens.append(old.patch_projection(old.stem(pixel_values)).movedim(1, -1).flatten(0, 2))
+    known = nn.functional.pad(torch.cat(features), (0, 1), value=1.0)
+    found = torch.linalg.lstsq(known, torch.cat(tokens), driver="gelsd").solution.T
+    new.patch_projection.weight.copy_(found[:, :-1, None, None])
+    new.patch_projection.bias.copy_(found[:, -1])
+    return other
+
+
 def export(work: Path) -> None:
     """Step `export`: the checkpoint in float16."""
-    FahrFaceForAgeEstimation.from_pretrained(work / "student" / "model").half().save_pretrained(work / NAME)
+    FahrFaceForAgeEstimation.from_pretrained(work / "hybrid" / "model").half().save_pretrained(work / NAME)
     FahrFaceImageProcessor().save_pretrained(work / NAME)
 
 
@@ -151,7 +192,8 @@ def validate(work: Path) -> None:
     models: dict[str, Any] = {
         "layers": FahrFaceForAgeEstimation.from_pretrained(work / "layers" / "model"),
         "teacher": Teacher.from_pretrained(work / "teacher" / "model"),
-        "student": FahrFaceForAgeEstimation.from_pretrained(work / NAME),
+        "student": FahrFaceForAgeEstimation.from_pretrained(work / "student" / "model"),
+        "hybrid": FahrFaceForAgeEstimation.from_pretrained(work / NAME),
     }
     for name, held in material(work)[1].items():
         age = held.column("age").astype(float)
@@ -176,7 +218,7 @@ def write_rival(work: Path, part: str) -> None:
 
 def main() -> None:
     steps = {"stem": train_stem, "layers": train_layers, "teacher": train_teacher, "student": train_student}
-    steps |= {"export": export, "validate": validate}
+    steps |= {"hybrid": train_hybrid, "export": export, "validate": validate}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["crops", *steps, "rival"])
     parser.add_argument("--work", type=Path, required=True)

@@ -8,6 +8,7 @@ import torch
 from conftest import HEADS, images, main_output, mask_noise, minute_config, run_model
 
 from fahr_hf import FahrFaceForAgeEstimation, FahrFaceForPreTraining, FahrFaceForSurvival, FahrFaceModel
+from fahr_hf.models.efficientnet_stem_fahr_face import CHANNELS, FahrFaceEfficientNetStem
 from fahr_hf.models.modeling_fahr_face import FahrFaceDropPath, sine_cosine_positions
 
 
@@ -418,3 +419,46 @@ def test_a_frozen_stem_keeps_the_statistics_of_its_training(frozen):
     model.unfreeze_backbone()
     model.train()(images())
     assert any(not torch.equal(buffer, before[name]) for name, buffer in model.named_buffers() if name in before)
+
+
+def test_the_efficientnet_stem_is_the_first_half_of_efficientnet_lite0():
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    theirs = timm.create_model("tf_efficientnet_lite0").eval()
+    for norm in theirs.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.running_mean.uniform_(-0.1, 0.1)
+            norm.running_var.uniform_(0.5, 2)
+    ours = FahrFaceEfficientNetStem(3).eval()
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=False)))
+    image = torch.randn(2, 3, 112, 112)
+    with torch.no_grad():
+        features = theirs.blocks[:5](theirs.bn1(theirs.conv_stem(image)))
+        assert torch.equal(ours(image), features)
+        assert features.shape == (2, CHANNELS, 7, 7)
+
+
+def test_the_efficientnet_stem_has_a_stride_of_its_own():
+    with pytest.raises(ValueError, match="patch_size must be 16, got 8"):
+        minute_config(stem="efficientnet", patch_size=8)
+
+
+def test_a_model_with_the_efficientnet_stem_learns_and_loads_again(tmp_path):
+    torch.manual_seed(0)
+    model = FahrFaceForAgeEstimation(minute_config(stem="efficientnet", patch_size=16, image_size=64))
+    pixel_values, labels = torch.randn(4, 3, 64, 64), torch.tensor([20.0, 30.0, 40.0, 50.0])
+    optimizer = torch.optim.AdamW(model.parameter_groups(1e-2, layer_decay=0.9, weight_decay=0.0))
+    losses = []
+    for _ in range(30):
+        losses.append(model.train()(pixel_values, labels=labels).loss)
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.75 * losses[0]
+    assert all(parameter.grad is not None for parameter in model.backbone.embeddings.stem.parameters())
+
+    model.eval().save_pretrained(tmp_path)
+    again = FahrFaceForAgeEstimation.from_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(again(pixel_values).age, model(pixel_values).age)
+    assert (tmp_path / "efficientnet_stem_fahr_face.py").is_file()

@@ -64,7 +64,8 @@ class FahrFaceConfig(PreTrainedConfig):
         image_size: Side of the aligned crop in pixels; other sizes are accepted by interpolated positions.
         patch_size: Side of a patch in pixels; divides `image_size`.
         stem: How pixels become tokens: `"patch"`, one linear projection a patch; `"convolution"`, a small residual
-            network of stride `patch_size` (after Xiao et al. 2021), which learns from far fewer photos.
+            network of stride `patch_size` (after Xiao et al. 2021), which learns from far fewer photos;
+            `"efficientnet"`, the first half of EfficientNet-Lite0 (Tan & Le 2019), whose published weights fit.
         num_channels: Colour channels.
         qkv_bias: Whether query, key and value projections have a bias.
         decoder_hidden_size: Width of the pre-training decoder; divisible by 4 and by its number of heads.
@@ -110,7 +111,7 @@ class FahrFaceConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-6
     image_size: int = 112
     patch_size: int = 16
-    stem: Literal["patch", "convolution"] = "patch"
+    stem: Literal["patch", "convolution", "efficientnet"] = "patch"
     num_channels: int = 3
     qkv_bias: bool = True
 
@@ -210,6 +211,10 @@ class FahrFaceConfig(PreTrainedConfig):
                 'stem="convolution" halves the image and doubles the channels step by step, so patch_size must be a '
                 f"power of two from 4 on, and half of it divide hidden_size; got {self.patch_size} and "
                 f"{self.hidden_size}."
+            )
+        if self.stem == "efficientnet" and self.patch_size != 16:
+            raise ValueError(
+                f'stem="efficientnet" has a stride of 16 pixels, so patch_size must be 16, got {self.patch_size}.'
             )
 
     def validate_widths(self) -> None:

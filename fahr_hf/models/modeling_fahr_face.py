@@ -22,6 +22,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_fahr_face import FahrFaceConfig
+from .efficientnet_stem_fahr_face import CHANNELS, FahrFaceEfficientNetStem
 from .survival_losses_fahr_face import cox_loss, ranking_loss
 
 if TYPE_CHECKING:
@@ -191,9 +192,12 @@ class FahrFaceEmbeddings(nn.Module):
         if config.stem == "patch":
             self.stem: nn.Module = nn.Identity()
             self.patch_projection = nn.Conv2d(config.num_channels, config.hidden_size, kernel_size=patch, stride=patch)
-        else:
+        elif config.stem == "convolution":
             self.stem = FahrFaceConvolutionStem(config)
             self.patch_projection = nn.Conv2d(config.hidden_size, config.hidden_size, kernel_size=1)
+        else:
+            self.stem = FahrFaceEfficientNetStem(config.num_channels)
+            self.patch_projection = nn.Conv2d(CHANNELS, config.hidden_size, kernel_size=1)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Tokens (batch, 1 + patches, width) of images (batch, channels, height, width)."""
