@@ -29,6 +29,7 @@ def pipeline(
     *,
     age_model: "str | os.PathLike | PreTrainedModel | None" = None,
     flip: bool = False,
+    explain: bool = False,
     image_processor: "BaseImageProcessor | None" = None,
     device: "int | str | torch.device | None" = None,
     dtype: "str | torch.dtype | None" = None,
@@ -47,6 +48,8 @@ def pipeline(
         age_model: For `"face-survival"`: the model whose ages decide about refusals, in the same ways; by
             default that of `"face-age"`.
         flip: For `"face-age"`: average the ages of each crop and its mirror image; see `FaceAgePipeline`.
+        explain: For `"face-age"` and `"face-survival"`: answer with `saliency` too, a map of the aligned crop that says
+            how much each place adds to the age or risk. It takes about 50 times as long.
         image_processor: In place of the checkpoint's own, for instance one with `do_detect=False` for
             aligned crops.
         device: As in transformers; by default the first accelerator, or the CPU.
@@ -76,6 +79,8 @@ def pipeline(
         raise ValueError(f"age_model belongs to the task 'face-survival' alone; {task!r} takes model=.")
     if flip and task != "face-age":
         raise ValueError(f"flip belongs to the task 'face-age' alone, got it with {task!r}.")
+    if explain and task == "face-embedding":
+        raise ValueError("explain is about one number, an age or a risk; 'face-embedding' answers with a vector.")
     from fahr_hf.models import pipeline_fahr_face
 
     kwargs: dict[str, Any] = {"device": device, "batch_size": batch_size, "num_workers": num_workers}
@@ -87,6 +92,8 @@ def pipeline(
         processor = image_processor or _processor_of(model)
     if task == "face-age":
         kwargs["flip"] = flip
+    if task != "face-embedding":
+        kwargs["explain"] = explain
     if task == "face-survival":
         kwargs["age_pipeline"] = pipeline("face-age", age_model, device=device, dtype=dtype)
     return getattr(pipeline_fahr_face, _TASKS[task][0])(model=model, image_processor=processor, task=task, **kwargs)

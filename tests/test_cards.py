@@ -115,6 +115,25 @@ def test_a_card_of_a_run_is_ready_to_be_published(age_run):
     assert "More Information Needed" not in text
 
 
+def test_gaps_between_groups_are_told_where_they_were_measured(age_run):
+    rows = [
+        ["sex", "bias (years)", 1.25, "female", "male", 0.0021, ""],
+        ["age", "bias (years)", None, "", "", None, "No two groups."],
+    ]
+    gaps = [
+        dict(zip(("label", "figure", "gap", "highest", "lowest", "p_holm", "problem"), row, strict=True))
+        for row in rows
+    ]
+    without = write_card(age_run).read_text()
+    assert "Largest gaps" not in without
+    write(age_run / "fairness" / "numbers.json", {"name": "clinic-age/model on clinic", "tables": {"gaps": gaps}})
+    text = write_card(age_run).read_text()
+    assert "equal ages (clinic-age/model on clinic; `fahr-hf evaluate fairness`)" in text
+    assert "|---|---|---|---|---|---|\n| sex | bias (years) | 1.25 | female | male | 0.002 |\n\n## Calibration" in text
+    start, _, end = text.partition("\n\nLargest gaps")
+    assert without == start + end[end.index("\n\n## Calibration") :]
+
+
 def test_a_card_of_survival_weights_names_people_and_deaths_and_asks_for_purpose_and_ethics_approval(survival_run):
     card = ModelCard.load(write_card(survival_run))
     check_card(survival_run / "model")

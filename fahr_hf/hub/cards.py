@@ -43,7 +43,7 @@ def write_card(run: Path, licence: str | None = None, change: str | None = None)
     Args:
         run: Folder of a finished `fahr-hf train`, with `model`, `origin.json` (see `origin.record_origin`), the
             `run.json` and `history.json` of each stage, and where there is a report on validation photos
-            `report/numbers.json`.
+            `report/numbers.json`, where there is one on groups `fairness/numbers.json`.
         licence: Terms of one's own photos: a Hub identifier or a short text; kept for later calls. None: as recorded.
         change: A line for a new version, such as `"v2: the golden photo's age rises by 0.4 years"`; kept too.
 
@@ -83,6 +83,7 @@ def write_card(run: Path, licence: str | None = None, change: str | None = None)
         groups=runs.age_groups(report),
         least=LEAST,
         report=report,
+        fairness=runs.read_fairness(run),
         runs=runs.read_runs(run),
         **_photos(origin),
         **_training(stages, kind),

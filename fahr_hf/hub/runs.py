@@ -91,6 +91,12 @@ def read_report(run: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def read_fairness(run: Path) -> dict[str, Any] | None:
+    """The numbers of `fahr-hf evaluate fairness --out RUN/fairness`, None where it was not called."""
+    path = run / "fairness" / "numbers.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
 def taken_epoch(stage: Mapping[str, Any], monitor: str | None) -> dict[str, Any]:
     """The entry of the history that the stage's model is of.
 

@@ -1,12 +1,11 @@
 """`fahr-hf evaluate age CHECKPOINT DATA`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from fahr_hf.reports.document import Report
+from fahr_hf.cli.evaluate.shared import json_text, model_name, model_sources
 
 
 def age(
@@ -73,7 +72,7 @@ def age(
         check_ledger(ledger or LEDGER)
     theirs = None if other is None else read_other(other)
     part = "test" if appa_real else part or "validation"
-    model, photos = _name(checkpoint), f"test photos of {folds.name}" if folds else f"part {part}"
+    model, photos = model_name(checkpoint), f"test photos of {folds.name}" if folds else f"part {part}"
     typer.echo(f"{model} on {data}, {photos} ...", err=True)
     if folds is not None:
         table, section = predict_folds(checkpoint, data, folds, fold, flip)
@@ -86,35 +85,9 @@ def age(
     report.sections[:0] = protocol
     if is_test(part):
         record_report(report, model, sources, part, ledger or LEDGER)
-    typer.echo(_as_json(report) if as_json else summary(report))
+    typer.echo(json_text(report) if as_json else summary(report))
     if out is not None:
-        report.numbers["sources"] = _sources(checkpoint, data)
+        report.numbers["sources"] = model_sources(checkpoint, data)
         write_report(report, out)
         table.to_csv(out / "tables" / "predictions.csv", index=False)
         typer.echo(f"{out / 'report.html'}: the report", err=True)
-
-
-def _name(checkpoint: str) -> str:
-    """What a model is called in reports and the ledger: never a path of this machine."""
-    from fahr_hf.embedded import checkpoints
-
-    folder = Path(checkpoint).resolve()
-    return "/".join(folder.parts[-2:]) if folder.is_dir() and checkpoint not in checkpoints() else checkpoint
-
-
-def _as_json(report: "Report") -> str:
-    import json
-
-    tables = {table.name: table.data.to_dict(orient="records") for table in report.tables()}
-    text = json.dumps({**report.numbers, "tables": tables})
-    # JSON has no NaN.
-    return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=1)
-
-
-def _sources(checkpoint: str, data: Path) -> dict[str, Any]:
-    """Hashes of code, weights and data; a model on the Hub is known by its name."""
-    from fahr_hf.embedded import locate
-    from fahr_hf.reports.sources import sources
-
-    weights = Path(locate(checkpoint))
-    return sources(weights=weights, data=data) if weights.is_dir() else {"weights": checkpoint, **sources(data=data)}
