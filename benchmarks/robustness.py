@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from fahr_hf.analysis.sensitivity import AGE_LIMIT, Photo, curves, perturbed_answers, tolerances
+from fahr_hf.analysis.perturbation.sensitivity import AGE_LIMIT, Photo, curves, perturbed_answers, tolerances
 from fahr_hf.evaluation.predictions import open_photos
 from fahr_hf.pipelines import pipeline
 from fahr_hf.reports.cells import shown
@@ -34,7 +34,7 @@ def main() -> None:
     answers = perturbed_answers(pipeline("face-age", MODEL), photos)
     found = curves(answers)
     if arguments.figure is not None:
-        from fahr_hf.analysis.sensitivity_figure import draw_curves
+        from fahr_hf.analysis.perturbation.figure import draw_curves
 
         draw_curves(found, AGE_LIMIT, "years of predicted age").savefig(arguments.figure)
     used = answers.dropna(subset="perturbation")["photo"].nunique()

@@ -14,8 +14,8 @@ pytest.importorskip("statsmodels")
 
 from statsmodels.stats import weightstats
 
-from fahr_hf.analysis import agreement, equivalence
-from fahr_hf.analysis.agreement import (
+from fahr_hf.analysis.paired import agreement, equivalence
+from fahr_hf.analysis.paired.agreement import (
     bland_altman,
     icc_2_1,
     icc_3_1,
@@ -23,7 +23,7 @@ from fahr_hf.analysis.agreement import (
     smallest_detectable_change,
     standard_error_of_measurement,
 )
-from fahr_hf.analysis.equivalence import AGE_MARGIN, RISK_MARGIN, paired_equivalence, verdict
+from fahr_hf.analysis.paired.equivalence import AGE_MARGIN, RISK_MARGIN, paired_equivalence, verdict
 
 R = Path(__file__).parent / "r"
 EXPECTED = json.loads((R / "agreement.json").read_text())

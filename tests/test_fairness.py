@@ -15,11 +15,11 @@ import statsmodels.formula.api as smf
 from scipy.stats import binomtest, kstest
 from typer.testing import CliRunner
 
-from fahr_hf.analysis.fairness import age_fairness, survival_fairness
-from fahr_hf.analysis.fairness_age import FIGURES, age_gaps, age_groups
-from fahr_hf.analysis.fairness_gaps import adjusted_means, age_strata, comparable, largest_gap, permutations
-from fahr_hf.analysis.fairness_groups import groupings
-from fahr_hf.analysis.fairness_survival import survival_gaps, survival_groups
+from fahr_hf.analysis.fairness.age import FIGURES, age_gaps, age_groups
+from fahr_hf.analysis.fairness.gaps import adjusted_means, age_strata, comparable, largest_gap, permutations
+from fahr_hf.analysis.fairness.groups import groupings
+from fahr_hf.analysis.fairness.report import age_fairness, survival_fairness
+from fahr_hf.analysis.fairness.survival import survival_gaps, survival_groups
 from fahr_hf.cli.app import _program
 
 MODEL = "fahr-faceage-tiny"

@@ -11,12 +11,12 @@ import pytest
 pytest.importorskip("scipy")
 pytest.importorskip("statsmodels")
 
-from fahr_hf.analysis import paired
-from fahr_hf.analysis.agreement import bland_altman, icc_2_1, icc_3_1
-from fahr_hf.analysis.equivalence import paired_equivalence
-from fahr_hf.analysis.paired import compare_pairs
-from fahr_hf.analysis.paired_figure import draw_bland_altman
-from fahr_hf.analysis.paper_robustness import CERTAINTY, PAPER
+from fahr_hf.analysis.paired import comparison
+from fahr_hf.analysis.paired.agreement import bland_altman, icc_2_1, icc_3_1
+from fahr_hf.analysis.paired.comparison import compare_pairs
+from fahr_hf.analysis.paired.equivalence import paired_equivalence
+from fahr_hf.analysis.paired.figure import draw_bland_altman
+from fahr_hf.analysis.paired.paper import CERTAINTY, PAPER
 from fahr_hf.resampling import bootstrap_interval
 
 EXPECTED = json.loads((Path(__file__).parent / "r" / "agreement.json").read_text())
@@ -241,6 +241,6 @@ class TestPaper:
 
 
 def test_the_example_in_the_docstring_runs():
-    found = doctest.testmod(paired)
+    found = doctest.testmod(comparison)
     assert found.attempted
     assert not found.failed

@@ -9,11 +9,11 @@ import pytest
 from photo_sets import ASTRONAUT, side_by_side
 
 import fahr_hf
-from fahr_hf.analysis import face_frame, perturbations, perturbing_geometry, perturbing_light, sensitivity
-from fahr_hf.analysis.face_frame import FaceFrame
-from fahr_hf.analysis.perturbations import PERTURBATIONS, Perturbation, perturbation
-from fahr_hf.analysis.sensitivity import LOST, Photo, curves, perturbed_answers, tolerances
-from fahr_hf.analysis.sensitivity_figure import draw_curves
+from fahr_hf.analysis.perturbation import face_frame, geometry, light, perturbations, sensitivity
+from fahr_hf.analysis.perturbation.face_frame import FaceFrame
+from fahr_hf.analysis.perturbation.figure import draw_curves
+from fahr_hf.analysis.perturbation.perturbations import PERTURBATIONS, Perturbation, perturbation
+from fahr_hf.analysis.perturbation.sensitivity import LOST, Photo, curves, perturbed_answers, tolerances
 from fahr_hf.resampling import bootstrap_interval, clusters_of
 
 PHOTO = np.array(ASTRONAUT)
@@ -67,32 +67,32 @@ class TestLight:
     def test_one_stop_doubles_the_light_of_a_grey(self):
         # Linear light of 100 is .1274, and of 138 .2542, by the formula of sRGB.
         grey = np.full((4, 4, 3), 100, np.uint8)
-        assert np.unique(perturbing_light.brightness(grey, 1)).tolist() == [138]
-        assert np.unique(perturbing_light.brightness(grey, 10)).tolist() == [255]
+        assert np.unique(light.brightness(grey, 1)).tolist() == [138]
+        assert np.unique(light.brightness(grey, 10)).tolist() == [255]
 
     def test_gamma_keeps_black_and_white_and_is_the_power(self):
-        changed = perturbing_light.gamma(GREYS, 2).reshape(-1, 3)[:, 0]
+        changed = light.gamma(GREYS, 2).reshape(-1, 3)[:, 0]
         assert changed.tolist() == np.round(255 * (np.arange(256) / 255) ** 2).tolist()
 
     def test_a_candle_is_red_a_blue_sky_blue_and_both_as_bright_as_daylight(self):
         grey = np.full((2, 2, 3), 90, np.uint8)
-        warm, cold = (perturbing_light.colour_temperature(grey, kelvin)[0, 0].astype(int) for kelvin in (2500, 12000))
+        warm, cold = (light.colour_temperature(grey, kelvin)[0, 0].astype(int) for kelvin in (2500, 12000))
         assert warm[0] > warm[1] > warm[2]
         assert cold[0] < cold[1] < cold[2]
-        daylight = perturbing_light.colour_temperature(PHOTO, perturbing_light.DAYLIGHT)
+        daylight = light.colour_temperature(PHOTO, light.DAYLIGHT)
         assert np.array_equal(daylight, PHOTO)
         for colour in (warm, cold):
-            light = np.where(colour <= 10, colour / 255 / 12.92, ((colour / 255 + 0.055) / 1.055) ** 2.4)
-            assert light @ [0.2126, 0.7152, 0.0722] == pytest.approx(((90 / 255 + 0.055) / 1.055) ** 2.4, rel=0.02)
+            linear = np.where(colour <= 10, colour / 255 / 12.92, ((colour / 255 + 0.055) / 1.055) ** 2.4)
+            assert linear @ [0.2126, 0.7152, 0.0722] == pytest.approx(((90 / 255 + 0.055) / 1.055) ** 2.4, rel=0.02)
 
     def test_grey_is_the_same_in_all_channels_and_leaves_greys_alone(self):
-        changed = perturbing_light.grey(PHOTO, 100).astype(int)
+        changed = light.grey(PHOTO, 100).astype(int)
         assert np.ptp(changed, axis=2).max() == 0
-        assert np.abs(perturbing_light.grey(GREYS, 100).astype(int) - GREYS).max() <= 1
+        assert np.abs(light.grey(GREYS, 100).astype(int) - GREYS).max() <= 1
 
     def test_side_light_brightens_the_viewers_right_and_leaves_the_middle(self, landmarks):
         flat = np.full_like(PHOTO, 100)
-        changed = perturbing_light.side_light(flat, 2, landmarks)[..., 0].astype(int)
+        changed = light.side_light(flat, 2, landmarks)[..., 0].astype(int)
         left, right = landmarks[:2].round().astype(int)
         middle = FaceFrame(landmarks).points([(55.5, 55.5)])[0].round().astype(int)
         assert changed[left[1], left[0]] < 95 < 105 < changed[right[1], right[0]]
@@ -100,18 +100,18 @@ class TestLight:
 
     def test_noise_has_the_spread_that_was_asked_for(self):
         flat = np.full((200, 200, 3), 128, np.uint8)
-        changed = perturbing_light.noise(flat, 10)
+        changed = light.noise(flat, 10)
         assert changed.std() == pytest.approx(10, rel=0.02)
         assert changed.mean() == pytest.approx(128, abs=0.2)
 
     def test_a_lower_jpeg_quality_is_further_from_the_photo(self):
-        errors = [np.abs(perturbing_light.jpeg(PHOTO, q).astype(int) - PHOTO).mean() for q in (80, 40, 10)]
+        errors = [np.abs(light.jpeg(PHOTO, q).astype(int) - PHOTO).mean() for q in (80, 40, 10)]
         assert errors == sorted(errors)
 
     def test_blur_is_measured_in_pixels_of_the_crop(self, landmarks):
         twice = cv2.resize(PHOTO, None, fx=2, fy=2, interpolation=cv2.INTER_AREA)
-        large = perturbing_light.blur(twice, 2, landmarks * 2 + 0.5)
-        small = perturbing_light.blur(PHOTO, 2, landmarks)
+        large = light.blur(twice, 2, landmarks * 2 + 0.5)
+        small = light.blur(PHOTO, 2, landmarks)
         again = cv2.resize(large, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         assert np.abs(again.astype(int) - small).mean() < 0.5
 
@@ -128,17 +128,17 @@ class TestGeometry:
 
     def test_a_roll_to_the_right_is_clockwise(self, pipeline, landmarks):
         before = pipeline.image_processor.detect(PHOTO)[0]["roll"]
-        changed, _ = perturbing_geometry.roll(PHOTO, 20, landmarks)
+        changed, _ = geometry.roll(PHOTO, 20, landmarks)
         assert pipeline.image_processor.detect(changed)[0]["roll"] - before == pytest.approx(20, abs=2)
 
     def test_the_resolution_is_that_of_the_crop_times_the_enlargement(self, landmarks):
-        _, points = perturbing_geometry.resolution(PHOTO, 2, landmarks)
+        _, points = geometry.resolution(PHOTO, 2, landmarks)
         assert FaceFrame(points).scale == pytest.approx(0.5, rel=0.02)
-        small, points = perturbing_geometry.resolution(PHOTO[::8, ::8], 1, landmarks / 8)
+        small, points = geometry.resolution(PHOTO[::8, ::8], 1, landmarks / 8)
         assert small.shape[:2] == (64, 64), "photos that are smaller already are left alone"
 
     def test_a_photo_that_is_too_small_to_be_cut_or_shrunk_has_no_row_there(self, pipeline, landmarks):
-        tight, _ = perturbing_geometry.cut(PHOTO, 100, landmarks)
+        tight, _ = geometry.cut(PHOTO, 100, landmarks)
         chosen = [perturbation("cut"), perturbation("resolution")]
         table = perturbed_answers(pipeline, [Photo("tight", None, tight)], chosen)
         left = table.groupby("perturbation")["strength"].agg(list)
@@ -149,11 +149,11 @@ class TestGeometry:
         # The whole crop, and then less than it by a quarter.
         scale = FaceFrame(landmarks).scale
         for percent in (100, 125):
-            changed, _ = perturbing_geometry.cut(PHOTO, percent, landmarks)
+            changed, _ = geometry.cut(PHOTO, percent, landmarks)
             assert changed.shape[:2] == pytest.approx((112 * scale * 100 / percent,) * 2, abs=1)
 
     def test_yaw_moves_the_face_along_its_own_axis_and_leaves_what_is_far_away(self, landmarks):
-        changed, points = perturbing_geometry.yaw(PHOTO, 20, landmarks)
+        changed, points = geometry.yaw(PHOTO, 20, landmarks)
         moved = (points - landmarks) @ FaceFrame(landmarks).right
         assert (moved > 0).all(), "to the viewer's right"
         assert np.array_equal(changed[:, -40:], PHOTO[:, -40:])
@@ -246,7 +246,7 @@ class TestAnswers:
         matrix = FaceFrame(landmarks).matrix
 
         def unaligned(degrees):
-            turned, _ = perturbing_geometry.roll(PHOTO, degrees, landmarks)
+            turned, _ = geometry.roll(PHOTO, degrees, landmarks)
             middle = np.array(turned.shape[1::-1]) / 2 + FaceFrame(landmarks).points([(55.5, 55.5)])[0] - 256
             half = int(56 * np.hypot(matrix[0, 0], matrix[1, 0]))
             x, y = middle.round().astype(int)

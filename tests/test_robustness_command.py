@@ -10,11 +10,11 @@ from photo_sets import ASTRONAUT, side_by_side
 from PIL import Image, ImageEnhance
 
 from fahr_hf import FahrFaceConfig, FahrFaceForSurvival, FahrFaceImageProcessor
-from fahr_hf.analysis.pair_answers import read_pairs
-from fahr_hf.analysis.paired import compare_pairs
-from fahr_hf.analysis.paired_report import paired_report
-from fahr_hf.analysis.reference_cohort import risk_sd
-from fahr_hf.analysis.sensitivity_report import sensitivity_report
+from fahr_hf.analysis.paired.answers import read_pairs
+from fahr_hf.analysis.paired.comparison import compare_pairs
+from fahr_hf.analysis.paired.reference_cohort import risk_sd
+from fahr_hf.analysis.paired.report import paired_report
+from fahr_hf.analysis.perturbation.report import sensitivity_report
 from fahr_hf.calibration_tables import save_tables
 from fahr_hf.pipelines import pipeline
 

@@ -46,7 +46,7 @@ def age(
     """
     from transformers.utils import logging
 
-    from fahr_hf.analysis.fairness import age_fairness
+    from fahr_hf.analysis.fairness.report import age_fairness
     from fahr_hf.data.ledger import LEDGER, check_ledger
     from fahr_hf.data.splits import is_test
     from fahr_hf.evaluation.predictions import predict_table
@@ -103,8 +103,8 @@ def survival(
     """
     if (probability is None) != (horizon is None):
         raise ValueError("--probability and --horizon belong together: the one is of death by the other. Give both.")
-    from fahr_hf.analysis.fairness import survival_fairness
-    from fahr_hf.analysis.fairness_groups import USUAL
+    from fahr_hf.analysis.fairness.groups import USUAL
+    from fahr_hf.analysis.fairness.report import survival_fairness
     from fahr_hf.clinical.report.reading import check_table, read_table
     from fahr_hf.clinical.report.settings import ReportSettings
     from fahr_hf.reports.sources import sources

@@ -10,7 +10,7 @@ from fahr_hf.cli.evaluate.shared import json_text, model_name
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fahr_hf.analysis.sensitivity import Photo
+    from fahr_hf.analysis.perturbation.sensitivity import Photo
     from fahr_hf.models.pipeline_fahr_face import FacePipeline
     from fahr_hf.reports.document import Report
 
@@ -62,7 +62,7 @@ def robustness(
             "--risk-model needs --adult, which declares that everybody shown is an adult. Faces whose predicted age is "
             "below 25 years are refused all the same."
         )
-    from fahr_hf.analysis.reference_cohort import risk_sd
+    from fahr_hf.analysis.paired.reference_cohort import risk_sd
     from fahr_hf.embedded import default_model
     from fahr_hf.reports.writing import write_report
 
@@ -97,8 +97,8 @@ def _open(age_model: str | None, risk_model: str | None) -> "FacePipeline":
 def _pairs(
     pipeline: "FacePipeline", path: Path, folder: Path | None, title: str, sd: float | None
 ) -> "tuple[Report, pd.DataFrame]":
-    from fahr_hf.analysis.pair_answers import answer_pairs, read_pairs
-    from fahr_hf.analysis.paired_report import paired_report
+    from fahr_hf.analysis.paired.answers import answer_pairs, read_pairs
+    from fahr_hf.analysis.paired.report import paired_report
 
     answers = answer_pairs(pipeline, read_pairs(path, folder))
     return paired_report(answers, title, sd), answers
@@ -109,9 +109,9 @@ def _perturbed(
 ) -> "tuple[Report, pd.DataFrame]":
     from tqdm import tqdm
 
-    from fahr_hf.analysis.perturbations import PERTURBATIONS, perturbation
-    from fahr_hf.analysis.sensitivity import perturbed_answers
-    from fahr_hf.analysis.sensitivity_report import sensitivity_report
+    from fahr_hf.analysis.perturbation.perturbations import PERTURBATIONS, perturbation
+    from fahr_hf.analysis.perturbation.report import sensitivity_report
+    from fahr_hf.analysis.perturbation.sensitivity import perturbed_answers
 
     chosen = tuple(map(perturbation, dict.fromkeys(only))) if only else PERTURBATIONS
     # Without a terminal there is no bar.
@@ -121,7 +121,7 @@ def _perturbed(
 
 
 def _photos(source: Path) -> "list[Photo]":
-    from fahr_hf.analysis.sensitivity import Photo
+    from fahr_hf.analysis.perturbation.sensitivity import Photo
     from fahr_hf.cli.persons import read_persons
     from fahr_hf.models.pipeline_fahr_face import photo_files
 

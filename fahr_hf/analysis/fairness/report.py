@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from fahr_hf.analysis import fairness_age, fairness_survival
-from fahr_hf.analysis.fairness_figure import draw_groups
-from fahr_hf.analysis.fairness_gaps import PERMUTATIONS
-from fahr_hf.analysis.fairness_groups import LEAST_EVENTS, groupings
+from fahr_hf.analysis.fairness import age, survival
+from fahr_hf.analysis.fairness.figure import draw_groups
+from fahr_hf.analysis.fairness.gaps import PERMUTATIONS
+from fahr_hf.analysis.fairness.groups import LEAST_EVENTS, groupings
 from fahr_hf.evaluation import age_scores
 from fahr_hf.reports.document import Picture, Report, Section, Table
 
@@ -27,16 +27,16 @@ def age_fairness(
         draws: How many permutations.
 
     Returns:
-        The report. Its tables are `gaps` (see `fairness_gaps.gap_table`) and `groups` (see `fairness_age.age_groups`);
+        The report. Its tables are `gaps` (see `gaps.gap_table`) and `groups` (see `age.age_groups`);
         its `numbers` hold `name`, `photos`, `scored`, `drawn` (`"person"` or `"photo"`), `labels`, `permutations` and
         `overall` (`mae` and `bias`, each with `value`, `low`, `high`).
 
     Raises:
-        ValueError: as `age_scores.with_both_ages` and `fairness_groups.groupings`.
+        ValueError: as `age_scores.with_both_ages` and `groups.groupings`.
     """
     scored = age_scores.with_both_ages(table)
     groups = groupings(scored, labels)
-    rows, gaps = fairness_age.age_groups(scored, groups), fairness_age.age_gaps(scored, groups, draws)
+    rows, gaps = age.age_groups(scored, groups), age.age_gaps(scored, groups, draws)
     overall = age_scores.overall(scored).loc[["mae", "bias"]]
     drawn = age_scores.drawn_by(scored)[1]
     lines = {"mae": overall.loc["mae", "value"], "bias": 0.0, "coverage": table.attrs.get("level")}
@@ -60,7 +60,7 @@ def age_fairness(
             "The gap of two groups is the difference of their means that is left when true age, in steps of five "
             "years, is accounted for as well (least squares).",
         ),
-        *(_figure_section(rows, *item, lines, beside) for item in fairness_age.FIGURES.items() if item[0] in rows),
+        *(_figure_section(rows, *item, lines, beside) for item in age.FIGURES.items() if item[0] in rows),
         _all_groups(rows),
     ]
     numbers = {
@@ -85,20 +85,20 @@ def survival_fairness(
     """Concordance and calibration of risk scores by group.
 
     Args:
-        people: As for `fairness_survival.survival_groups`, with the labels.
+        people: As for `survival.survival_groups`, with the labels.
         name: What was scored on whom.
         labels: Columns of words; None: `sex` and `race`, where there are any.
-        horizon: As for `fairness_survival.survival_groups`.
+        horizon: As for `survival.survival_groups`.
         draws: How many permutations.
 
     Returns:
-        The report. Its tables are `gaps` (see `fairness_gaps.gap_table`) and `groups` (see
-        `fairness_survival.survival_groups`); its `numbers` hold `name`, `people`, `deaths`, `labels`, `permutations`,
+        The report. Its tables are `gaps` (see `gaps.gap_table`) and `groups` (see
+        `survival.survival_groups`); its `numbers` hold `name`, `people`, `deaths`, `labels`, `permutations`,
         `horizon` and `overall`, the figures of everybody.
 
     Raises:
         ValueError: too few people or deaths for any figure, people who enter when they have already left, what is no
-            probability, what `observed_expected` refuses, and as `fairness_groups.groupings`. Messages count rows by
+            probability, what `observed_expected` refuses, and as `groups.groupings`. Messages count rows by
             the table's index, which begins at 0, from 1.
     """
     if "entry" in people:
@@ -106,12 +106,12 @@ def survival_fairness(
     if horizon is not None:
         _refuse(people, ~people["probability"].between(0, 1), "probability", "must lie between 0 and 1")
     everybody = pd.Series("all", people.index, dtype="category")
-    overall = fairness_survival.survival_groups(people, {"everybody": everybody}, horizon).iloc[0]
+    overall = survival.survival_groups(people, {"everybody": everybody}, horizon).iloc[0]
     if overall["problem"]:
         raise ValueError(f"Nothing can be measured: {overall['problem']}")
     groups = groupings(people, labels)
-    rows = fairness_survival.survival_groups(people, groups, horizon)
-    gaps = fairness_survival.survival_gaps(people, groups, horizon, draws)
+    rows = survival.survival_groups(people, groups, horizon)
+    gaps = survival.survival_gaps(people, groups, horizon, draws)
     beside = {
         "c": "The share of pairs of people, of whom one is known to have died first, in which that one has the higher "
         "score; 0.5 is chance. The dashed line is the figure of everybody. A group of less varied ages has a lower one "
@@ -133,7 +133,7 @@ def survival_fairness(
         ),
         *(
             _figure_section(rows, *item, {"c": overall["c"], "oe": 1.0}, beside)
-            for item in fairness_survival.FIGURES.items()
+            for item in survival.FIGURES.items()
             if item[0] in rows
         ),
         _all_groups(rows),

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fahr_hf.analysis.perturbations import PERTURBATIONS, Perturbation
+from fahr_hf.analysis.perturbation.perturbations import PERTURBATIONS, Perturbation
 
 # Okabe and Ito, 2008: told apart with any colour vision.
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fahr_hf.analysis.face_frame import FaceFrame
+from fahr_hf.analysis.perturbation.face_frame import FaceFrame
 
 DAYLIGHT = 6500.0
 """Kelvin of the light that photos are meant for."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from fahr_hf.analysis.fairness_gaps import (
+from fahr_hf.analysis.fairness.gaps import (
     FEWER_THAN_TWO,
     PERMUTATIONS,
     Gap,
@@ -21,7 +21,7 @@ from fahr_hf.analysis.fairness_gaps import (
     largest_gap,
     permutations,
 )
-from fahr_hf.analysis.fairness_groups import LEAST_EVENTS, too_few
+from fahr_hf.analysis.fairness.groups import LEAST_EVENTS, too_few
 from fahr_hf.clinical.calibration import observed_expected
 from fahr_hf.clinical.concordance import concordance
 from fahr_hf.clinical.cox import Z95
@@ -42,7 +42,7 @@ def survival_groups(
     Args:
         people: One row a person, nothing missing: `duration`, `event`, `risk` (higher means earlier death), `age` in
             years; `entry` with delayed entry; `probability` of death by the horizon, if there is one.
-        groups: What `fairness_groups.groupings` returns.
+        groups: What `groups.groupings` returns.
         horizon: In the unit of `duration`; None leaves calibration out.
 
     Returns:
@@ -61,9 +61,9 @@ def survival_groups(
 def survival_gaps(
     people: pd.DataFrame, groups: Mapping[str, pd.Series], horizon: float | None = None, draws: int = PERMUTATIONS
 ) -> pd.DataFrame:
-    """The largest gap of each figure between the groups of each label, as `fairness_gaps.gap_table` has it.
+    """The largest gap of each figure between the groups of each label, as `gaps.gap_table` has it.
 
-    A gap is one of what a group has more than its ages lead to, see `fairness_gaps.excess`.
+    A gap is one of what a group has more than its ages lead to, see `gaps.excess`.
 
     Args:
         people: As for `survival_groups`.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fahr_hf.analysis.sensitivity import ask
+from fahr_hf.analysis.perturbation.sensitivity import ask
 from fahr_hf.models.pipeline_fahr_face import FacePipeline
 
 _COLUMNS = ("person", "condition", "before", "after")
@@ -75,7 +75,7 @@ def answer_pairs(pipeline: FacePipeline, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairs_of(answers: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Answers of one kind, as `paired.compare_pairs` takes them.
+    """Answers of one kind, as `comparison.compare_pairs` takes them.
 
     Args:
         answers: What `answer_pairs` returned.

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
-from fahr_hf.analysis.fairness_gaps import (
+from fahr_hf.analysis.fairness.gaps import (
     FEWER_THAN_TWO,
     PERMUTATIONS,
     Gap,
@@ -20,7 +20,7 @@ from fahr_hf.analysis.fairness_gaps import (
     gap_table,
     largest_gap,
 )
-from fahr_hf.analysis.fairness_groups import too_few
+from fahr_hf.analysis.fairness.groups import too_few
 from fahr_hf.evaluation.age_scores import LEAST, OVERALL, by_group, drawn_by
 
 FIGURES = {"mae": OVERALL["mae"], "bias": OVERALL["bias"], "coverage": "share of true ages inside their intervals"}
@@ -33,7 +33,7 @@ def age_groups(table: pd.DataFrame, groups: Mapping[str, pd.Series]) -> pd.DataF
     Args:
         table: What `age_scores.with_both_ages` returns; `low` and `high` are the ends of intervals, NaN where there are
             none.
-        groups: What `fairness_groups.groupings` returns.
+        groups: What `groups.groupings` returns.
 
     Returns:
         One row a group: `label`, `group`, `photos`, `people` where they are known, `mae` and `bias` in years with their
@@ -44,7 +44,7 @@ def age_groups(table: pd.DataFrame, groups: Mapping[str, pd.Series]) -> pd.DataF
 
 
 def age_gaps(table: pd.DataFrame, groups: Mapping[str, pd.Series], draws: int = PERMUTATIONS) -> pd.DataFrame:
-    """The largest gap of each figure between the groups of each label, as `fairness_gaps.gap_table` has it.
+    """The largest gap of each figure between the groups of each label, as `gaps.gap_table` has it.
 
     Args:
         table: As for `age_groups`.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from fahr_hf.analysis.agreement import (
+from fahr_hf.analysis.paired.agreement import (
     Interval,
     MeanSquares,
     bland_altman,
@@ -18,7 +18,7 @@ from fahr_hf.analysis.agreement import (
     smallest_detectable_change,
     standard_error_of_measurement,
 )
-from fahr_hf.analysis.equivalence import AGE_MARGIN, RISK_MARGIN, paired_equivalence, verdict
+from fahr_hf.analysis.paired.equivalence import AGE_MARGIN, RISK_MARGIN, paired_equivalence, verdict
 from fahr_hf.resampling import clusters_of, ratio, resampled_sums, with_interval
 
 LEAST = 3

@@ -6,7 +6,7 @@ Each gives the photo and, as the face has moved, the landmarks in it: (height, w
 import cv2
 import numpy as np
 
-from fahr_hf.analysis.face_frame import CENTRE, FaceFrame
+from fahr_hf.analysis.perturbation.face_frame import CENTRE, FaceFrame
 from fahr_hf.models.image_processing_fahr_face import TEMPLATE_SIDE
 
 # Half the width of a head, in pixels of the template, whose eyes are 35 apart.

@@ -7,7 +7,7 @@ lie at (38, 52) and (74, 52), and the corners of the mouth at (42, 92) and (71, 
 
 import numpy as np
 
-from fahr_hf.analysis.face_frame import CENTRE, FaceFrame, ellipse, paint, region
+from fahr_hf.analysis.perturbation.face_frame import CENTRE, FaceFrame, ellipse, paint, region
 
 _LENS = (14.0, 11.0)
 _GLASS, _CLOTH, _HAIR, _BAR = (20, 20, 24), (196, 212, 222), (58, 44, 36), (128, 128, 128)

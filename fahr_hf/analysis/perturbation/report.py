@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from fahr_hf.analysis.sensitivity import AGE_LIMIT, LEAST, RISK_LIMIT, curves, tolerances
-from fahr_hf.analysis.sensitivity_figure import draw_curves
+from fahr_hf.analysis.perturbation.figure import draw_curves
+from fahr_hf.analysis.perturbation.sensitivity import AGE_LIMIT, LEAST, RISK_LIMIT, curves, tolerances
 from fahr_hf.reports.document import Picture, Report, Section, Table
 
 

@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fahr_hf.analysis.agreement import bland_altman
-from fahr_hf.analysis.paired import LEAST, check_pairs
+from fahr_hf.analysis.paired.agreement import bland_altman
+from fahr_hf.analysis.paired.comparison import LEAST, check_pairs
 
 # Okabe and Ito, 2008: told apart with any colour vision.
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"
@@ -18,14 +18,14 @@ def draw_bland_altman(pairs: pd.DataFrame, unit: str = "years of predicted age")
 
     Lines are the mean change of a pair and the limits of agreement, between which 95 % of normal changes would lie;
     the bars at the right edge are their 95 % intervals. A condition in which a person has several pairs has no bars,
-    since they would be too short; one of fewer than `paired.LEAST` pairs has no lines.
+    since they would be too short; one of fewer than `comparison.LEAST` pairs has no lines.
 
     Args:
-        pairs: As for `paired.check_pairs`.
+        pairs: As for `comparison.check_pairs`.
         unit: Of `before` and `after`, for the axes.
 
     Raises:
-        ValueError: as `paired.check_pairs`.
+        ValueError: as `comparison.check_pairs`.
     """
     groups = list(check_pairs(pairs).groupby("condition", sort=False))
     across = min(_ACROSS, len(groups))

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fahr_hf.analysis import perturbing_face as face
-from fahr_hf.analysis import perturbing_geometry as geometry
-from fahr_hf.analysis import perturbing_light as light
+from fahr_hf.analysis.perturbation import face, geometry, light
 
 _Moving = Callable[[np.ndarray, float, np.ndarray], tuple[np.ndarray, np.ndarray]]
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fahr_hf.analysis.face_frame import FaceFrame
-from fahr_hf.analysis.perturbations import PERTURBATIONS, Perturbation
+from fahr_hf.analysis.perturbation.face_frame import FaceFrame
+from fahr_hf.analysis.perturbation.perturbations import PERTURBATIONS, Perturbation
 from fahr_hf.models.image_processing_fahr_face import ImageSource, _fetch, _read
 from fahr_hf.models.pipeline_fahr_face import NO_FACE, FacePipeline, FaceSurvivalPipeline
 from fahr_hf.resampling import clusters_of, resampled_sums, with_interval

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from fahr_hf.analysis.equivalence import AGE_MARGIN, RISK_MARGIN
-from fahr_hf.analysis.pair_answers import pairs_of
-from fahr_hf.analysis.paired import LEAST, compare_pairs
-from fahr_hf.analysis.paired_figure import draw_bland_altman
-from fahr_hf.analysis.paper_robustness import CERTAINTY, PAPER
+from fahr_hf.analysis.paired.answers import pairs_of
+from fahr_hf.analysis.paired.comparison import LEAST, compare_pairs
+from fahr_hf.analysis.paired.equivalence import AGE_MARGIN, RISK_MARGIN
+from fahr_hf.analysis.paired.figure import draw_bland_altman
+from fahr_hf.analysis.paired.paper import CERTAINTY, PAPER
 from fahr_hf.reports.document import Picture, Report, Section, Table
 
 FEW = 30
@@ -48,7 +48,7 @@ def paired_report(answers: pd.DataFrame, name: str, risk_sd: float | None = None
     """Compare the answers of pairs of photos.
 
     Args:
-        answers: What `pair_answers.answer_pairs` returned.
+        answers: What `answers.answer_pairs` returned.
         name: Of the model and the pairs, for the heading.
         risk_sd: Standard deviation of risk in the model's reference cohort, where there are risks.
 

@@ -1,0 +1,1 @@
+"""Errors by labels of groups, at equal ages."""

@@ -1,0 +1,1 @@
+"""Two photos of a person, before and after a change: agreement, equivalence, and what is behind a mean of zero."""

@@ -1,0 +1,1 @@
+"""One photo, changed in known ways: how far does an answer follow?"""
