@@ -50,3 +50,17 @@ def test_a_head_of_ones_own_learns_from_embeddings(tmp_path):
     assert first == "1 photos without a face; n 5 held out"
     error, baseline = (float(text.rstrip(".").split()[-1]) for text in second.split(";"))
     assert error < baseline / 2
+
+
+def test_a_folder_becomes_a_table_with_a_row_for_what_failed(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shutil.copy(EXAMPLES / "astronaut.jpg", folder)
+    (folder / "broken.jpg").write_bytes(b"no photo")
+
+    subprocess.run([sys.executable, EXAMPLES / "predict_folder.py", folder, tmp_path / "ages.csv"], check=True)
+
+    table = pd.read_csv(tmp_path / "ages.csv").set_index("photo")
+    portrait, broken = table.loc[str(folder / "astronaut.jpg")], table.loc[str(folder / "broken.jpg")]
+    assert portrait["low"] < portrait["age"] < portrait["high"]
+    assert "broken.jpg" in broken["error"]
