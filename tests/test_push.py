@@ -10,7 +10,6 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
-from conftest import minute_config
 from hub_server import READER, WRITER, Hub, serve
 from safetensors.torch import load_file, save_file
 
@@ -70,8 +69,6 @@ def hub(monkeypatch):
     with serve() as hub:
         address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
-        # What functions such as `create_repo` belong to was made when the library was imported.
-        monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.url)
         monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", WRITER)
@@ -312,9 +309,17 @@ def test_who_wants_weights_with_a_gate_asks_before_the_first_file_is_there(hub, 
     assert asked.index(f"PUT /api/models/{REPO}/settings") < min(i for i, name in enumerate(asked) if "upload" in name)
 
 
-def test_transformers_own_push_to_hub_sends_code_and_detectors_along(hub):
-    fahr_hf.FahrFaceForAgeEstimation(minute_config()).push_to_hub("org/minute")
-    fahr_hf.FahrFaceImageProcessor(size=32).push_to_hub("org/minute")
+def test_transformers_own_push_to_hub_sends_code_and_detectors_along(tmp_path):
+    program = (
+        "import fahr_hf\n"
+        "config = fahr_hf.FahrFaceConfig.from_size('tiny', num_hidden_layers=1)\n"
+        "fahr_hf.FahrFaceForAgeEstimation(config).push_to_hub('org/minute')\n"
+        "fahr_hf.FahrFaceImageProcessor().push_to_hub('org/minute')"
+    )
+    with serve() as hub:
+        # A process of its own: transformers keeps its client, with the address of the Hub, from the first call on.
+        environment = surroundings(hub, tmp_path, HF_TOKEN=WRITER)
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True)
     files = hub.repositories["org/minute"].commits[hub.repositories["org/minute"].head]
     package = Path(models.__file__).parent
     for pattern in ("*_fahr_face.py", "*.onnx"):
