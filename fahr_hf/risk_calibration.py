@@ -13,7 +13,6 @@ Nobody's times are in a table: its own are round, and with few deaths so far apa
 between two of them.
 """
 
-import math
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike
 from fahr_hf.clinical.cox import cox_regression
 from fahr_hf.clinical.outcomes import Outcomes, check_column, check_outcomes
 from fahr_hf.clinical.prediction import hazards_at
+from fahr_hf.clinical.time_grid import round_times
 from fahr_hf.data.outcomes import Clock
 
 # All of these are ours.
@@ -97,7 +97,7 @@ def fit_risk_table(
         people["entry"] = outcomes.entry
     fit = cox_regression(people, "duration", "event", ["risk"], entry=None if entry is None else "entry")
     coefficient, se = fit.summary.loc["risk", ["coef", "se"]].tolist()
-    times = _even_times(fit.outcomes.duration.max(), min(_MOST_TIMES - 1, fit.events // _DEATHS_A_STEP))
+    times = round_times(fit.outcomes.duration.max(), min(_MOST_TIMES - 1, fit.events // _DEATHS_A_STEP))
     warning = None
     if not coefficient > 0:
         warning = (
@@ -166,15 +166,6 @@ def _check_enough(scores: np.ndarray, outcomes: Outcomes) -> None:
         )
     if scores.min() == scores.max():
         raise ValueError(f"All {people} scores are {scores[0]:g}: the model tells nobody from anybody. Train it first.")
-
-
-def _even_times(last: float, most: int) -> np.ndarray:
-    """0, s, 2 s ... up to `last` in at most `most` steps, s being 1, 2 or 5 times a power of ten."""
-    power = math.floor(math.log10(last / most))
-    step = next(digit * 10.0**power for digit in (1, 2, 5, 10) if last / (digit * 10.0**power) <= most)
-    # Rounded, since 3 x 0.1 is not 0.3.
-    times = np.round(step * np.arange(most + 1), 9 - power)
-    return times[times <= last]
 
 
 def _log_hazard_ratio(table: dict[str, Any], scores: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
+from risk_tables import RISKS
 from skimage.data import astronaut
 
 import fahr_hf
@@ -360,25 +361,6 @@ def test_what_cannot_be_grouped_is_refused(run, photos, people, model):
 @pytest.fixture(scope="module")
 def survival_model(tmp_path_factory) -> str:
     return _save(tmp_path_factory.mktemp("survival"), FahrFaceForSurvival)
-
-
-RISKS = {
-    "cohort": "simulated",
-    "clock": "time since photo",
-    "people": 400,
-    "events": 200,
-    "coefficient": 1.0,
-    "coefficient_se": 0.1,
-    "mean": 0.0,
-    "quantiles": np.linspace(-5, 5, 101).tolist(),
-    "times": [0.0, 2.0, 4.0, 6.0],
-    "baseline_hazard": [0.0, 0.1, 0.2, 0.3],
-    "follow_up": 6.0,
-    "observed_expected": 1.0,
-    "observed_expected_of": "400 people",
-    "calibrated": True,
-    "warning": None,
-}
 
 
 @pytest.mark.parametrize("task", ["survival", "both"])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from photo_sets import ASTRONAUT, side_by_side
 from PIL import Image, ImageEnhance
+from risk_tables import RISKS
 
 from fahr_hf import FahrFaceConfig, FahrFaceForSurvival, FahrFaceImageProcessor
 from fahr_hf.analysis.paired.answers import read_pairs
@@ -18,23 +19,8 @@ from fahr_hf.analysis.perturbation.report import sensitivity_report
 from fahr_hf.calibration_tables import save_tables
 from fahr_hf.pipelines import pipeline
 
-RISKS = {
-    "cohort": "simulated",
-    "clock": "time since photo",
-    "people": 400,
-    "events": 200,
-    "coefficient": 1.0,
-    "coefficient_se": 0.1,
-    "mean": 0.0,
-    "quantiles": np.linspace(-3, 3, 101).tolist(),
-    "times": [0.0, 2.0, 4.0, 6.0],
-    "baseline_hazard": [0.0, 0.1, 0.2, 0.3],
-    "follow_up": 6.0,
-    "observed_expected": 1.0,
-    "observed_expected_of": "400 people",
-    "calibrated": True,
-    "warning": None,
-}
+# Scores even from -3 to 3: their standard deviation is 6 over the root of 12.
+NARROW = {**RISKS, "quantiles": np.linspace(-3, 3, 101).tolist()}
 PAIRS = """person,condition,before,after
 p0,dark,0.png,dark_0.png
 p1,dark,1.png,dark_1.png
@@ -122,7 +108,7 @@ def test_relative_paths_begin_in_the_folder_that_is_given(run, photos, tmp_path)
 
 
 def test_risks_of_declared_adults_are_held_against_the_cohort(run, photos, survival_model, tmp_path):
-    save_tables(survival_model, {"survival": RISKS})
+    save_tables(survival_model, {"survival": NARROW})
     command = ("evaluate", "robustness", "--pairs", photos / "pairs.csv", "--risk-model", survival_model)
     code, _, errors = run(*command)
     assert (code, "--risk-model needs --adult" in errors) == (1, True)
@@ -131,7 +117,7 @@ def test_risks_of_declared_adults_are_held_against_the_cohort(run, photos, survi
     answers = pd.read_csv(tmp_path / "r" / "tables" / "answers.csv")
     numbers = json.loads((tmp_path / "r" / "numbers.json").read_text())
     pairs = answers[["person", "condition"]].assign(before=answers["risk_before"], after=answers["risk_after"])
-    wanted = compare_pairs(pairs, risk_sd({"survival": RISKS})).set_index("condition").loc["dark"]
+    wanted = compare_pairs(pairs, risk_sd({"survival": NARROW})).set_index("condition").loc["dark"]
     (dark, _) = numbers["tables"]["risk_equivalence"]
     assert dark["p_equivalent"] == pytest.approx(wanted["p_equivalent"])
     assert dark["verdict"] == wanted["verdict"]
@@ -148,9 +134,9 @@ def test_a_survival_model_without_a_table_of_risks_has_no_margin(run, photos, tm
 
 
 def test_the_spread_of_a_uniform_cohort_is_that_of_the_uniform_distribution():
-    assert risk_sd({"survival": RISKS}) == pytest.approx(6 / np.sqrt(12))
+    assert risk_sd({"survival": NARROW}) == pytest.approx(6 / np.sqrt(12))
     with pytest.raises(ValueError, match="gives no risk: because"):
-        risk_sd({"survival": {**RISKS, "warning": "because"}})
+        risk_sd({"survival": {**NARROW, "warning": "because"}})
 
 
 def test_perturbed_photos_give_curves_and_how_far_one_may_go(run, photos, tmp_path):

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from .cox import CoxResult
 from .prediction import check_times, hazards_at, log_ratio, stratum_codes, survival
 from .terms import GroupTerm, InteractionTerm, NumberTerm, SplineTerm, Term
+from .time_grid import round_times
 
 _FORMAT = "fahr-hf Cox model 1"
 _MOST_TIMES = 256
@@ -125,7 +126,7 @@ def cox_content(result: CoxResult, cohort: str) -> dict[str, Any]:
     Raises:
         ValueError: as `save_cox`.
     """
-    times = _round_times(float(result.outcomes.duration.max()))
+    times = round_times(float(result.outcomes.duration.max()), _MOST_TIMES - 2)
     hazards = hazards_at(result, times)
     return {
         "format": _FORMAT,
@@ -179,17 +180,6 @@ def load_cox(path: str | Path) -> CoxModel:
         strata_column=content["strata"]["column"],
         strata_levels=tuple(content["strata"]["levels"]),
     )
-
-
-def _round_times(last: float) -> np.ndarray:
-    """0, s, 2 s ... up to the last duration, s being 1, 2 or 5 times a power of ten."""
-    exponent = math.floor(math.log10(last / _MOST_TIMES))
-    steps = [(digit, power) for power in (exponent, exponent + 1) for digit in (1, 2, 5)]
-    digit, power = next(step for step in steps if last / (step[0] * 10.0 ** step[1]) < _MOST_TIMES - 1)
-    # Whole numbers first: 3 / 10 is 0.3, and 3 x 0.1 is not.
-    count = math.floor(last / (digit * 10.0**power) + 1e-9)
-    whole = digit * np.arange(count + 1)
-    return whole * 10.0**power if power >= 0 else whole / 10.0**-power
 
 
 def _encode(term: Term) -> dict[str, Any]:

@@ -25,6 +25,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
+
 BORDER = 8
 """Pixels of a stored crop on each side of what the model sees."""
 
@@ -173,6 +175,26 @@ def aligning_options(folder: str | Path) -> dict[str, Any]:
     """
     recipe = read_recipe(Path(folder))
     return {name: recipe[name] for name in ALIGNING}
+
+
+def check_cut(folder: str | Path, processor: FahrFaceImageProcessor) -> None:
+    """Refuse crops that show a face otherwise than a processor would cut it.
+
+    Args:
+        folder: A cache.
+        processor: Of the model that is to see the crops.
+
+    Raises:
+        FileNotFoundError: no crops there.
+        ValueError: an option that decides what a crop shows differs; the message names it.
+    """
+    wanted = processor.to_dict()
+    for name, found in aligning_options(folder).items():
+        if found != wanted[name]:
+            raise ValueError(
+                f"The crops in {folder} were cut with {name} = {found!r}, and the model's processor has "
+                f"{wanted[name]!r}. Cut them again with the model's settings."
+            )
 
 
 # ------------------------------------------------------------------------------------------------------ the folder

@@ -18,9 +18,9 @@ import torch
 from tqdm.auto import tqdm
 
 from fahr_hf.conformal import intervals
-from fahr_hf.data.crops import Crops, aligning_options, is_cache, load_crops, read_labels
+from fahr_hf.data.crops import Crops, check_cut, is_cache, load_crops, read_labels
 from fahr_hf.data.cutting import NoFaceError, choose_face
-from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor, PhotoError
+from fahr_hf.models.image_processing_fahr_face import PhotoError
 from fahr_hf.models.pipeline_fahr_face import FaceAgePipeline
 from fahr_hf.pipelines import pipeline
 
@@ -59,7 +59,7 @@ def predict_table(checkpoint: str | os.PathLike, data: Path, part: str, flip: bo
     if not is_cache(data):
         return predict_photos(checkpoint, data, pc.field("part") == part, flip)
     model = _open(checkpoint, flip)
-    _check_cut(data, model.image_processor)
+    check_cut(data, model.image_processor)
     return _with_intervals(_of_crops(model, load_crops(data, [part])), model)
 
 
@@ -109,16 +109,6 @@ def open_photos(data: Path) -> ds.Dataset:
 
 def _open(checkpoint: str | os.PathLike, flip: bool) -> FaceAgePipeline:
     return cast(FaceAgePipeline, pipeline("face-age", checkpoint, flip=flip))
-
-
-def _check_cut(folder: Path, processor: FahrFaceImageProcessor) -> None:
-    wanted = processor.to_dict()
-    for name, found in aligning_options(folder).items():
-        if found != wanted[name]:
-            raise ValueError(
-                f"The crops in {folder} were cut with {name} = {found!r}, and the model's processor has "
-                f"{wanted[name]!r}. Give the data set instead, or cut its crops with the same settings."
-            )
 
 
 def _of_crops(model: FaceAgePipeline, crops: Crops) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fahr_hf.data.crops import ALIGNING, Crops, aligning_options, load_crops
+from fahr_hf.data.crops import ALIGNING, Crops, check_cut, load_crops
 from fahr_hf.data.cutting import NoFaceError, choose_face
 from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 from fahr_hf.models.pipeline_fahr_face import MINIMUM_SURVIVAL_AGE
@@ -56,13 +56,7 @@ def read_faces(folder: Path, part: str, processor: FahrFaceImageProcessor, limit
         FileNotFoundError: no cache there.
         ValueError: crops that were cut otherwise, or none in that part.
     """
-    wanted = processor.to_dict()
-    for name, found in aligning_options(folder).items():
-        if found != wanted[name]:
-            raise ValueError(
-                f"The crops in {folder} were cut with {name} = {found!r}, and the model's processor has "
-                f"{wanted[name]!r}. Cut crops with the model's settings."
-            )
+    check_cut(folder, processor)
     crops = load_crops(folder, (part,), None if adults else limit)
     if adults:
         of_age = np.flatnonzero(~(_ages(crops) < MINIMUM_SURVIVAL_AGE))

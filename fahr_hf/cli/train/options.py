@@ -84,7 +84,7 @@ def start_from(
     Raises:
         ValueError: an unknown checkpoint, or crops that were cut otherwise than its processor cuts.
     """
-    from fahr_hf.data.crops import aligning_options, is_cache
+    from fahr_hf.data.crops import aligning_options, check_cut, is_cache
     from fahr_hf.embedded import locate
     from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
     from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
@@ -99,12 +99,6 @@ def start_from(
         new_head = model_class.__name__ not in (FahrFaceConfig.from_pretrained(place).architectures or ())
         model = model_class.from_pretrained(place, **(head if new_head else {}), **changes)
         processor = FahrFaceImageProcessor.from_pretrained(place)
-    wanted = processor.to_dict()
-    for folder, found in cut.items():
-        for name, value in found.items():
-            if value != wanted[name]:
-                raise ValueError(
-                    f"The crops in {folder} were cut with {name} = {value!r}, and the model's processor has "
-                    f"{wanted[name]!r}. Cut them again with the same settings."
-                )
+    for folder in cut:
+        check_cut(folder, processor)
     return model, processor, new_head
