@@ -70,14 +70,21 @@ class Teacher(nn.Module):
         return teacher.eval().to(memory_format=torch.channels_last).requires_grad_(False)
 
 
-def taught(recipe: Recipe, teacher: Teacher) -> Recipe:
-    """The recipe with a loss that also asks for the teacher's answers to the same views (Hinton et al. 2015)."""
+def taught(recipe: Recipe, teacher: Teacher, noise: float = 0.0) -> Recipe:
+    """The recipe with a loss that also asks for the teacher's answers to the same views (Hinton et al. 2015).
+
+    Args:
+        recipe: Of the model.
+        teacher: Has never learned from noise, which moves its answers; so it looks at a view before noise comes.
+        noise: Share of views that are noisy to the model, as `Augmentation.noise` makes them.
+    """
 
     def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-        del generator
         pixel_values = batch["pixel_values"]
         with torch.no_grad(), torch.autocast(pixel_values.device.type, enabled=False):
             wanted = teacher(pixel_values.contiguous(memory_format=torch.channels_last))
+        if noise:
+            pixel_values = with_noise(pixel_values, noise, generator)
         answer = model(pixel_values=pixel_values, labels=batch["labels"])
         found = answer.logits.float().log_softmax(dim=-1)
         divergence = nn.functional.kl_div(found, wanted.logits.softmax(dim=-1), reduction="batchmean")
@@ -85,6 +92,17 @@ def taught(recipe: Recipe, teacher: Teacher) -> Recipe:
         return FROM_LABELS * answer.loss + (1 - FROM_LABELS) * from_teacher
 
     return replace(recipe, loss=loss)
+
+
+def with_noise(pixel_values: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Normalised views, a share of which has noise of a standard deviation of 1 to 15 grey levels."""
+    count = len(pixel_values)
+    strength = 1 + 14 * torch.rand(count, generator=generator)
+    strength *= torch.rand(count, generator=generator) < share
+    # The processor takes grey levels of 0 to 255 to -1 to 1.
+    scale = (strength / 127.5).view(-1, 1, 1, 1).to(pixel_values.device)
+    noise = torch.randn(pixel_values.shape, generator=generator).to(pixel_values.device)
+    return pixel_values + scale * noise
 
 
 def stem_of(teacher: Teacher) -> FahrFaceEfficientNetStem:

@@ -7,6 +7,7 @@
     python benchmarks/age_weights.py teacher  --work WORK
     python benchmarks/age_weights.py student  --work WORK
     python benchmarks/age_weights.py hybrid   --work WORK
+    python benchmarks/age_weights.py robust   --work WORK
     python benchmarks/age_weights.py export   --work WORK
     python benchmarks/age_weights.py validate --work WORK
     python benchmarks/age_weights.py rival    --work WORK --part test
@@ -20,8 +21,9 @@ each, which is part of the batch size:
 
 First a small convolution stem learns ages alone, then the whole model, for as long as half an hour allows. Then a
 convolutional network with ImageNet's weights learns the same photos (`age_teacher`), and the model goes on, with half
-of its loss from the labels and half from the teacher's answers to the same view (`student`). Last it takes the first
-half of the teacher for its stem, and goes on in the same way (`hybrid`).
+of its loss from the labels and half from the teacher's answers to the same view (`student`). Then it takes the first
+half of the teacher for its stem, and goes on in the same way (`hybrid`). Last come views with noise, more blur, more
+compression and more light, to which `benchmarks/robustness.py` had found the model sensitive (`robust`).
 
 Nothing here scores a test split; `rival` writes the teacher's ages of one as a table. Once the weights are final,
 
@@ -63,6 +65,11 @@ LAYERS = Settings(epochs=4, batch_size=32, learning_rate=6e-4, layer_decay=0.9, 
 TEACHER = Settings(epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=0.05, seed=1, mixed_precision="no")
 STUDENT = replace(LAYERS, epochs=14)
 HYBRID = replace(LAYERS, epochs=10, seed=3)
+ROBUST = replace(LAYERS, epochs=3, learning_rate=3e-4, seed=4)
+
+WITHOUT_NOISE = replace(STRONG, noise=0.0)
+# Noise comes later, where the teacher does not see it.
+DISTURBED = replace(WITHOUT_NOISE, light=0.4, blur=0.3, jpeg=0.5)
 
 
 def cut(data: Path, work: Path) -> None:
@@ -127,7 +134,7 @@ def train_teacher(work: Path) -> None:
     torch.manual_seed(TEACHER.seed)
     model: Any = Teacher()
     start_head(model, fit.column("age"))
-    recipe = age_recipe(model, FahrFaceImageProcessor(), fit, validation, TEACHER.seed, augmentation=STRONG)
+    recipe = age_recipe(model, FahrFaceImageProcessor(), fit, validation, TEACHER.seed, augmentation=WITHOUT_NOISE)
     train(replace(recipe, monitor=None), TEACHER, work / "teacher", checkpoint_steps=100, checkpoint_minutes=5)
 
 
@@ -139,7 +146,7 @@ def train_student(work: Path) -> None:
     model = FahrFaceForAgeEstimation.from_pretrained(work / "layers" / "model", drop_path_rate=0.1)
     model.set_attn_implementation("eager")
     recipe = age_recipe(
-        model, FahrFaceImageProcessor(), fit, validation, STUDENT.seed, balance=0.5, augmentation=STRONG
+        model, FahrFaceImageProcessor(), fit, validation, STUDENT.seed, balance=0.5, augmentation=WITHOUT_NOISE
     )
     recipe = taught(recipe, Teacher.from_pretrained(work / "teacher" / "model"))
     train(recipe, STUDENT, work / "student", checkpoint_steps=100, checkpoint_minutes=5)
@@ -153,8 +160,23 @@ def train_hybrid(work: Path) -> None:
     student = FahrFaceForAgeEstimation.from_pretrained(work / "student" / "model")
     model = with_stem(student, stem_of(teacher), fit.select(np.arange(0, len(fit), 10)))
     model.set_attn_implementation("eager")
-    recipe = age_recipe(model, FahrFaceImageProcessor(), fit, validation, HYBRID.seed, balance=0.5, augmentation=STRONG)
+    recipe = age_recipe(
+        model, FahrFaceImageProcessor(), fit, validation, HYBRID.seed, balance=0.5, augmentation=WITHOUT_NOISE
+    )
     train(taught(recipe, teacher), HYBRID, work / "hybrid", checkpoint_steps=100, checkpoint_minutes=5)
+
+
+def train_robust(work: Path) -> None:
+    """Step `robust`: the hybrid, on views that are disturbed more."""
+    fit, validation = material(work)
+    torch.manual_seed(ROBUST.seed)
+    model = FahrFaceForAgeEstimation.from_pretrained(work / "hybrid" / "model", drop_path_rate=0.1)
+    model.set_attn_implementation("eager")
+    recipe = age_recipe(
+        model, FahrFaceImageProcessor(), fit, validation, ROBUST.seed, balance=0.5, augmentation=DISTURBED
+    )
+    recipe = taught(recipe, Teacher.from_pretrained(work / "teacher" / "model"), noise=0.3)
+    train(recipe, ROBUST, work / "robust", checkpoint_steps=100, checkpoint_minutes=5)
 
 
 @torch.no_grad()
@@ -183,7 +205,7 @@ def with_stem(
 
 def export(work: Path) -> None:
     """Step `export`: the checkpoint in float16."""
-    FahrFaceForAgeEstimation.from_pretrained(work / "hybrid" / "model").half().save_pretrained(work / NAME)
+    FahrFaceForAgeEstimation.from_pretrained(work / "robust" / "model").half().save_pretrained(work / NAME)
     FahrFaceImageProcessor().save_pretrained(work / NAME)
 
 
@@ -193,7 +215,8 @@ def validate(work: Path) -> None:
         "layers": FahrFaceForAgeEstimation.from_pretrained(work / "layers" / "model"),
         "teacher": Teacher.from_pretrained(work / "teacher" / "model"),
         "student": FahrFaceForAgeEstimation.from_pretrained(work / "student" / "model"),
-        "hybrid": FahrFaceForAgeEstimation.from_pretrained(work / NAME),
+        "hybrid": FahrFaceForAgeEstimation.from_pretrained(work / "hybrid" / "model"),
+        "robust": FahrFaceForAgeEstimation.from_pretrained(work / NAME),
     }
     for name, held in material(work)[1].items():
         age = held.column("age").astype(float)
@@ -218,7 +241,7 @@ def write_rival(work: Path, part: str) -> None:
 
 def main() -> None:
     steps = {"stem": train_stem, "layers": train_layers, "teacher": train_teacher, "student": train_student}
-    steps |= {"hybrid": train_hybrid, "export": export, "validate": validate}
+    steps |= {"hybrid": train_hybrid, "robust": train_robust, "export": export, "validate": validate}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["crops", *steps, "rival"])
     parser.add_argument("--work", type=Path, required=True)

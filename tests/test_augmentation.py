@@ -44,7 +44,7 @@ def test_without_any_strength_a_view_is_the_crop_or_its_mirror_image():
     assert 0.4 < np.mean(mirrored) < 0.6
 
 
-@pytest.mark.parametrize("kind", ["grey", "blur", "jpeg", "erasing"])
+@pytest.mark.parametrize("kind", ["grey", "blur", "noise", "jpeg", "erasing"])
 def test_a_kind_comes_in_its_share_of_views(kind):
     assert 0.2 < (changed(replace(STILL, **{kind: 0.3})) > 0).mean() < 0.4
     assert (changed(replace(STILL, **{kind: 1.0})) > 0).all()
@@ -54,6 +54,17 @@ def test_a_grey_view_has_no_colour_and_keeps_its_light():
     grey = upright(views(replace(STILL, grey=1.0), count=1)[0])
     wanted = cv2.cvtColor(INSIDE, cv2.COLOR_RGB2GRAY)
     assert np.abs(grey.astype(int) - wanted[..., None]).max() <= 1
+
+
+def test_noise_keeps_the_light_and_differs_from_channel_to_channel():
+    flat = np.full((SIDE, SIDE, 3), 120, np.uint8)
+    noisy = views(replace(STILL, noise=1.0), flat).astype(float)
+    assert np.abs(noisy.mean((1, 2, 3)) - 120).max() < 0.5
+    strength = noisy.std((1, 2, 3))
+    assert 0.9 < strength.min() < 2
+    assert 14 < strength.max() < 15.5
+    strongest = noisy[strength.argmax()].reshape(-1, 3)
+    assert np.abs(np.corrcoef(strongest.T) - np.eye(3)).max() < 0.05
 
 
 def test_a_compressed_view_keeps_its_colours_and_loses_detail():

@@ -33,6 +33,7 @@ class Augmentation:
         side_light: Share of views lit from one side, by up to twice `light`.
         grey: Share of views without colour, as old photographs are.
         blur: Share of views that are shown at a lower resolution.
+        noise: Share of views with the noise of a sensor, of a standard deviation of 1 to 15 grey levels.
         jpeg: Share of views that were compressed, with a quality between 30 and 95.
         erasing: Share of views with a rectangle of noise over 2 to 12 % of their area.
     """
@@ -44,13 +45,23 @@ class Augmentation:
     side_light: float = 0.0
     grey: float = 0.05
     blur: float = 0.05
+    noise: float = 0.0
     jpeg: float = 0.0
     erasing: float = 0.0
 
 
 MILD = Augmentation()
 STRONG = Augmentation(
-    scale=0.1, rotation=8.0, shift=4.0, light=0.25, side_light=0.2, grey=0.15, blur=0.15, jpeg=0.3, erasing=0.2
+    scale=0.1,
+    rotation=8.0,
+    shift=4.0,
+    light=0.25,
+    side_light=0.2,
+    grey=0.15,
+    blur=0.15,
+    noise=0.15,
+    jpeg=0.3,
+    erasing=0.2,
 )
 
 
@@ -83,6 +94,8 @@ def augment(
     view = _move(_framed(image, corners, frames, generator), augmentation, generator)
     if generator.random() < augmentation.blur:
         view = _coarsen(view, generator.uniform(0.3, 0.8))
+    if generator.random() < augmentation.noise:
+        view = _add_noise(view, generator.uniform(1, 15), generator)
     if generator.random() < augmentation.jpeg:
         view = _compress(view, int(generator.integers(30, 96)))
     if generator.random() < augmentation.erasing:
@@ -164,6 +177,11 @@ def _coarsen(image: np.ndarray, share: float) -> np.ndarray:
     side = len(image)
     small = cv2.resize(image, (round(side * share), round(side * share)), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR)
+
+
+def _add_noise(image: np.ndarray, strength: float, generator: np.random.Generator) -> np.ndarray:
+    noise = generator.normal(0, strength, image.shape)
+    return np.clip(np.round(image + noise), 0, 255).astype(np.uint8)
 
 
 def _compress(image: np.ndarray, quality: int) -> np.ndarray:
