@@ -65,7 +65,7 @@ LAYERS = Settings(epochs=4, batch_size=32, learning_rate=6e-4, layer_decay=0.9, 
 TEACHER = Settings(epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=0.05, seed=1, mixed_precision="no")
 STUDENT = replace(LAYERS, epochs=14)
 HYBRID = replace(LAYERS, epochs=10, seed=3)
-ROBUST = replace(LAYERS, epochs=3, learning_rate=3e-4, seed=4)
+ROBUST = replace(LAYERS, epochs=2, learning_rate=3e-4, seed=4)
 
 WITHOUT_NOISE = replace(STRONG, noise=0.0)
 # Noise comes later, where the teacher does not see it.
