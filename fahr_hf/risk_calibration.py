@@ -95,7 +95,13 @@ def fit_risk_table(
     people = pd.DataFrame({"risk": scores - mean, "duration": outcomes.duration, "event": outcomes.event})
     if outcomes.entry is not None:
         people["entry"] = outcomes.entry
-    fit = cox_regression(people, "duration", "event", ["risk"], entry=None if entry is None else "entry")
+    try:
+        fit = cox_regression(people, "duration", "event", ["risk"], entry=None if entry is None else "entry")
+    except ValueError as problem:
+        deaths = int(outcomes.event.sum())
+        raise ValueError(
+            f"Of {len(people)} people {deaths} died, and no hazard fits their scores. {problem}"
+        ) from problem
     coefficient, se = fit.summary.loc["risk", ["coef", "se"]].tolist()
     times = round_times(fit.outcomes.duration.max(), min(_MOST_TIMES - 1, fit.events // _DEATHS_A_STEP))
     warning = None

@@ -96,12 +96,14 @@ def test_a_run_leaves_a_model_a_report_a_card_and_what_each_seed_came_to(clinic)
 def test_crops_take_their_outcomes_from_a_table_by_person_up_to_a_horizon(clinic, start, tmp_path):
     people = [f"P{n},{n + 1},{n % 3 // 1 and 1}" for n in range(PEOPLE)]
     outcomes = write_csv(tmp_path / "registry.csv", "\n".join(["subject_id,duration,event", *people]))
-    options = ("--outcomes", outcomes, "--horizon", 9, "--start", start, "--seeds", 1)
+    options = ("--outcomes", outcomes, "--horizon", 9, "--start", start, "--seeds", 1, "--memory", 5)
     result = train(clinic / "crops", *options, *SHORT, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.exception
     numbers = json.loads((tmp_path / "run" / "report" / "numbers.json").read_text())
     # Of 1, 3, 5, 7, 9 and 11, those that 3 does not divide, but 11 dies after the horizon.
     assert (numbers["people"], numbers["deaths"]) == (6, 3)
+    record = json.loads((tmp_path / "run" / "age-seed-0" / "run.json").read_text())["run"]
+    assert record["memory"] == 5
 
 
 def test_people_enough_for_a_calibration_give_percentiles_within_the_named_cohort(clinic, tmp_path):

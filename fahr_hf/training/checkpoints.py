@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Progress:
         loss_sum: Sum of the losses of this epoch's steps.
         samples: Samples of this epoch that were learned from, in all processes.
         unreadable: Samples of this epoch that could not be read, in all processes.
+        remembered: What a `ScoreMemory` holds, if the run has one.
     """
 
     step: int
@@ -39,6 +40,7 @@ class Progress:
     loss_sum: float = 0.0
     samples: int = 0
     unreadable: int = 0
+    remembered: list[torch.Tensor] = field(default_factory=list)
 
 
 def save_checkpoint(
@@ -94,7 +96,9 @@ def restore_checkpoint(
     state = torch.load(found[-1] / _STATE, map_location="cpu", weights_only=True)
     begun = state["settings"]
     changed = [
-        f"{name}: {begun.get(name)}, now {value}" for name, value in settings.items() if begun.get(name) != value
+        f"{name}: {begun.get(name)}, now {settings.get(name)}"
+        for name in {**begun, **settings}
+        if begun.get(name) != settings.get(name)
     ]
     if changed:
         raise ValueError(f"{folder} holds a run with other settings ({'; '.join(changed)}). Take a new folder.")

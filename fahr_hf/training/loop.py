@@ -38,6 +38,7 @@ from fahr_hf.training.interruption import Interruption
 from fahr_hf.training.loading import epoch_batches, load_batches
 from fahr_hf.training.randomness import step_randomness
 from fahr_hf.training.recipe import Batch, JointLoss, Recipe, Settings, learning_rate
+from fahr_hf.training.score_memory import ScoreMemory
 
 _MODEL = "model"
 _PICTURES = "pictures"
@@ -116,7 +117,13 @@ class _Run:
         optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), fused=True)
         self.model, self.optimizer = self.accelerator.prepare(recipe.model, optimizer)
         self.fixed = {**asdict(settings), "processes": processes}
+        self.memory = None
+        if recipe.joint and recipe.joint.memory:
+            self.memory = ScoreMemory(recipe.joint.loss, recipe.joint.memory)
+            self.fixed["memory"] = recipe.joint.memory
         self.progress = restore_checkpoint(folder, self.model, self.optimizer.optimizer, self.fixed)
+        if self.memory:
+            self.memory.columns = self.progress.remembered
         self.saved = time.monotonic()
 
     def to_the_end(self) -> list[dict[str, float]]:
@@ -229,7 +236,8 @@ class _Run:
             return scores
 
         batches = [send_to_device(batch, self.accelerator.device) for batch in batches]
-        loss = cached_gradients(self.accelerator, self.model, batches, score, joint.loss, joint.labels).item()
+        of_scores = self.memory or joint.loss
+        loss = cached_gradients(self.accelerator, self.model, batches, score, of_scores, joint.labels).item()
         self._check(loss, [name for batch in batches for name in batch["name"]])
         return loss / self.accelerator.num_processes
 
@@ -304,6 +312,8 @@ class _Run:
         return plain.to(self.accelerator.device)
 
     def _save(self) -> None:
+        if self.memory:
+            self.progress.remembered = self.memory.columns
         save_checkpoint(
             self.folder,
             self.model,

@@ -103,7 +103,7 @@ class PersonSamples:
         return len(self.people)
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        """As of `CropSamples`, with `OUTCOMES`; `place` is an epoch and a showing, see `spread_deaths`.
+        """As of `CropSamples`, with `OUTCOMES` and `person`; `place` is an epoch and a showing, see `spread_deaths`.
 
         `index` is the showing, so that a person who is shown twice in an epoch has two views.
         """
@@ -111,7 +111,7 @@ class PersonSamples:
         person = showing % len(self)
         crop = choice_generator(self.seed, epoch, showing).choice(self.crops_of[person])
         outcomes = {name: getattr(self.people, name)[person] for name in OUTCOMES}
-        return {**self.samples[epoch, int(crop)], **outcomes, "index": showing}
+        return {**self.samples[epoch, int(crop)], **outcomes, "person": person, "index": showing}
 
 
 def _refuse(table: pd.DataFrame, wrong: pd.Series, part: str, rule: str) -> None:

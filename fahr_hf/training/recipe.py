@@ -34,11 +34,14 @@ class JointLoss:
         score: Of (model, batch): a number a sample, (b,). What it draws at random comes from torch's global generators.
         loss: Of the scores of all n samples of a step, in all processes, and their labels, (n,) each: a scalar.
         labels: Columns of a batch, (b,) each, in the order that `loss` takes them.
+        memory: People of past steps with whom `loss` compares those of a step as well, see `ScoreMemory`; labels then
+            end with a number for each person, which `loss` is not given. 0: none.
     """
 
     score: Callable[[torch.nn.Module, Mapping[str, Any]], torch.Tensor]
     loss: Callable[..., torch.Tensor]
     labels: Sequence[str]
+    memory: int = 0
 
 
 @dataclass(frozen=True)

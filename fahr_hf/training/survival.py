@@ -57,6 +57,7 @@ def survival_recipe(
     *,
     augmentation: Augmentation = STRONG,
     least_deaths: int = 8,
+    memory: int = 0,
 ) -> Recipe:
     """Survival by the model's own loss on augmented crops, one a person and epoch; the best epoch by concordance.
 
@@ -72,6 +73,8 @@ def survival_recipe(
         seed: Of the augmentation, and of the crop that is drawn of a person.
         augmentation: How far the views of a photo differ.
         least_deaths: That every step should have, at least 1; see `spread_deaths`.
+        memory: People whose past scores each step is compared with as well, which is approximate (`ScoreMemory`);
+            0: none.
 
     Raises:
         ValueError: as `people_of`, or an offset in one part only.
@@ -80,6 +83,9 @@ def survival_recipe(
     with_offset = ["offset" in crops.table.column_names for crops in (train, validation)]
     if with_offset[0] != with_offset[1]:
         raise ValueError("Only one of the parts train and validation has the column offset; both need it, or neither.")
+
+    # As float32 numbers, which tell 16 million people apart.
+    labels = (*OUTCOMES, "person") if memory else OUTCOMES
 
     def score(model: torch.nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
         return model(pixel_values=batch["pixel_values"]).risk
@@ -96,9 +102,9 @@ def survival_recipe(
         model=model,
         processor=processor,
         samples=PersonSamples(train, people, seed),
-        collate=Views(processor, frames_of(train), seed, augmentation, {name: name for name in OUTCOMES}),
+        collate=Views(processor, frames_of(train), seed, augmentation, {name: name for name in labels}),
         loss=None,
-        joint=JointLoss(score, loss, OUTCOMES),
+        joint=JointLoss(score, loss, labels, memory),
         order=functools.partial(spread_deaths, people.event, least_deaths),
         validate=validate,
         monitor="one_minus_concordance",

@@ -59,6 +59,7 @@ def train_survival(
     seeds: Sequence[int],
     workers: int = 0,
     augmentation: Augmentation = STRONG,
+    memory: int = 0,
 ) -> SurvivalRuns:
     """Train every start with every seed, and keep the model of the chosen run.
 
@@ -75,6 +76,7 @@ def train_survival(
         seeds: At least one, all different.
         workers: Processes that load, beside the one that trains.
         augmentation: How far the views of a photo differ.
+        memory: People whose past scores each step is compared with as well; see `survival_recipe`.
 
     Raises:
         ValueError: as `survival_recipe` and `train`, or `folder` holds runs of other settings, starts or people.
@@ -95,7 +97,7 @@ def train_survival(
                 model.set_attn_implementation("eager")
             settings = replace(settings, seed=seed)
             place = _place(folder, name, seed)
-            history = _run(model, processor, fit, validation, place, settings, workers, augmentation)
+            history = _run(model, processor, fit, validation, place, settings, workers, augmentation, memory)
             best = min(history, key=lambda entry: entry["one_minus_concordance"])
             figures = {figure: best[figure] for figure in best if figure.startswith("concordance")}
             epochs = {"best_epoch": int(best["epoch"]), "epochs": len(history)}
@@ -157,9 +159,10 @@ def _run(
     settings: Settings,
     workers: int,
     augmentation: Augmentation,
+    memory: int,
 ) -> list[dict[str, float]]:
-    recipe = survival_recipe(model, processor, fit, validation, settings.seed, augmentation=augmentation)
-    description = _description(model, fit, validation, settings, augmentation)
+    recipe = survival_recipe(model, processor, fit, validation, settings.seed, augmentation=augmentation, memory=memory)
+    description = _description(model, fit, validation, settings, augmentation, memory)
     is_main = PartialState().is_main_process
     with recorded(folder, description, model) if is_main else nullcontext():
         history = train(recipe, settings, folder, workers)
@@ -169,7 +172,12 @@ def _run(
 
 
 def _description(
-    model: FahrFaceForSurvival, fit: Crops, validation: Crops, settings: Settings, augmentation: Augmentation
+    model: FahrFaceForSurvival,
+    fit: Crops,
+    validation: Crops,
+    settings: Settings,
+    augmentation: Augmentation,
+    memory: int,
 ) -> dict[str, Any]:
     """What makes a run what it is."""
     return {
@@ -178,6 +186,8 @@ def _description(
         "model": describe_model(model),
         "data": {"train": _fingerprint(fit), "validation": _fingerprint(validation)},
         "processes": PartialState().num_processes,
+        # Not where there is none: runs are known that were begun before there could be one.
+        **({"memory": memory} if memory else {}),
     }
 
 

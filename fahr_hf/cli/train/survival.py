@@ -72,6 +72,14 @@ def survival(
     batch_size: Annotated[
         int | None, typer.Option(min=2, help="People a step and process: 16 to 256.", rich_help_panel=_TRAINING)
     ] = None,
+    memory: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Past people with whom a step compares its own as well; approximate, as their scores grow old.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 0,
     learning_rate: Annotated[
         float | None, typer.Option(help="The highest, that of the head.", rich_help_panel=_TRAINING)
     ] = None,
@@ -153,6 +161,7 @@ def survival(
         range(seeds),
         workers,
         {Strength.mild: MILD, Strength.strong: STRONG}[augmentation],
+        memory,
     )
     if state.is_main_process:
         _finish(out, parts, cohort or (data or folders[0].resolve()).stem, clock, names[runs.start], folders)
