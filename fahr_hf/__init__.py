@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     __version__: str
     from fahr_hf.conversion import ConversionError, ConversionReport, convert
     from fahr_hf.embedded import checkpoint, checkpoints
+    from fahr_hf.exporting.export import export
     from fahr_hf.hub.verify import verify
     from fahr_hf.models.configuration_fahr_face import FahrFaceConfig
     from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
@@ -44,6 +45,7 @@ _HOMES = {
     "pipeline": "fahr_hf.pipelines",
     "verify": "fahr_hf.hub.verify",
     "convert": "fahr_hf.conversion",
+    "export": "fahr_hf.exporting.export",
     "ConversionError": "fahr_hf.conversion",
     "ConversionReport": "fahr_hf.conversion",
 }
@@ -64,6 +66,7 @@ __all__ = [
     "checkpoint",
     "checkpoints",
     "convert",
+    "export",
     "pipeline",
     "verify",
 ]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from fahr_hf.models.pipeline_fahr_face import FacePipeline
 
+_BACKENDS = ("torch", "onnx", "openvino")
+
 # A task's pipeline, and the model it loads.
 _TASKS = {
     "face-age": ("FaceAgePipeline", "FahrFaceForAgeEstimation"),
@@ -31,6 +33,7 @@ def pipeline(
     flip: bool = False,
     explain: bool = False,
     image_processor: "BaseImageProcessor | None" = None,
+    backend: str | None = None,
     device: "int | str | torch.device | None" = None,
     dtype: "str | torch.dtype | None" = None,
     batch_size: int | None = None,
@@ -44,7 +47,8 @@ def pipeline(
         task: `"face-age"`, `"face-survival"` or `"face-embedding"`.
         model: Name of an embedded checkpoint (see `fahr_hf.checkpoints`), folder, name on the Hub
             (`"org/name"`), or a model. By default the embedded checkpoint of the task. A folder with the
-            name of an embedded checkpoint is meant by `"./name"`.
+            name of an embedded checkpoint is meant by `"./name"`. A folder of `fahr_hf.export` is opened by the
+            runtime that it was exported to, on the CPU.
         age_model: For `"face-survival"`: the model whose ages decide about refusals, in the same ways; by
             default that of `"face-age"`.
         flip: For `"face-age"`: average the ages of each crop and its mirror image; see `FaceAgePipeline`.
@@ -52,10 +56,14 @@ def pipeline(
             how much each place adds to the age or risk. It takes about 50 times as long.
         image_processor: In place of the checkpoint's own, for instance one with `do_detect=False` for
             aligned crops.
+        backend: `"torch"`, `"onnx"` or `"openvino"`: demand that the model is of this kind. There is no need to: a
+            folder says what it holds.
         device: As in transformers; by default the first accelerator, or the CPU.
-        dtype: Of the model's computation; float32 by default.
+        dtype: Of the model's computation; float32 by default. Of exported models OpenVINO's can also compute in
+            bfloat16, where the processor has it.
         batch_size: Faces that the model sees at once; 32 by default.
-        num_workers: Threads that read photos and find faces while the model works; 0 by default.
+        num_workers: Threads that read photos and find faces while the model works; by default as many as there are CPU
+            cores, at most 16.
         revision: Branch, tag or commit on the Hub.
         token: Token for a private repository on the Hub.
 
@@ -66,7 +74,7 @@ def pipeline(
         ValueError: an unknown task or name, a task without default weights, or a checkpoint that is damaged
             or made for something else.
         OSError: a checkpoint that the Hub does not have, or that cannot be reached.
-        ImportError: OpenCV is not installed.
+        ImportError: OpenCV, or the runtime of an exported model, is not installed.
 
     Examples:
         >>> age = fahr_hf.pipeline("face-age")  # doctest: +SKIP
@@ -81,13 +89,24 @@ def pipeline(
         raise ValueError(f"flip belongs to the task 'face-age' alone, got it with {task!r}.")
     if explain and task == "face-embedding":
         raise ValueError("explain is about one number, an age or a risk; 'face-embedding' answers with a vector.")
+    from fahr_hf.exporting.running import open_exported, read_record
     from fahr_hf.models import pipeline_fahr_face
+    from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
 
     kwargs: dict[str, Any] = {"device": device, "batch_size": batch_size, "num_workers": num_workers}
     hub = {"revision": revision, "token": token}
     if model is None or isinstance(model, str | os.PathLike):
         source = locate(default_model(task) if model is None else model)
-        model, processor = _load(task, source, image_processor, dtype, hub)
+        exported = read_record(source)
+        _check_backend(source, backend, exported["format"] if exported else "torch")
+        if exported:
+            kwargs["device"] = _cpu(source, device)
+            model = open_exported(source, dtype)
+            processor = image_processor or FahrFaceImageProcessor.from_pretrained(source)
+        else:
+            model, processor = _load(task, source, image_processor, dtype, hub)
+    elif backend is not None:
+        raise ValueError(f"backend={backend!r} is about a folder or a name; a {type(model).__name__} is open already.")
     else:
         processor = image_processor or _processor_of(model)
     if task == "face-age":
@@ -97,6 +116,22 @@ def pipeline(
     if task == "face-survival":
         kwargs["age_pipeline"] = pipeline("face-age", age_model, device=device, dtype=dtype)
     return getattr(pipeline_fahr_face, _TASKS[task][0])(model=model, image_processor=processor, task=task, **kwargs)
+
+
+def _check_backend(source: str, backend: str | None, found: str) -> None:
+    if backend is not None and backend not in _BACKENDS:
+        raise ValueError(f"Unknown backend {backend!r}; the backends are {', '.join(_BACKENDS)}.")
+    if backend not in (None, found):
+        raise ValueError(
+            f"backend={backend!r} was demanded, and {source!r} holds a model of the backend {found!r}. `fahr-hf export "
+            f"CHECKPOINT --format {backend}` makes a folder for it; without backend= the folder itself decides."
+        )
+
+
+def _cpu(source: str, device: "int | str | torch.device | None") -> str:
+    if device not in (None, -1) and str(device) != "cpu":
+        raise ValueError(f"{source!r} holds an exported model, which runs on the CPU, got device={device!r}.")
+    return "cpu"
 
 
 def _load(

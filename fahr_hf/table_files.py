@@ -44,7 +44,8 @@ def write_table(path: Path, rows: Iterable[dict[str, Any]], columns: dict[str, s
         ImportError: Parquet without pyarrow.
     """
     kind = kind_of_table(path)
-    whole = path.with_name(f"{path.name}.tmp")
+    # Hidden, so that nobody who reads a folder of tables while one is written stumbles over it.
+    whole = path.with_name(f".{path.name}.tmp")
     if kind == ".parquet":
         write_parquet(whole, columns, rows)
     else:
@@ -69,14 +70,19 @@ def write_parquet(
         rows: Each with all the columns.
         before: Tables of pyarrow that come first.
     """
-    pyarrow = import_pyarrow()
-    schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in columns.items()])
+    pyarrow, schema = import_pyarrow(), arrow_schema(columns)
     stream = iter(rows)
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         for table in before:
             writer.write_table(table)
         while chunk := list(islice(stream, _ROW_GROUP)):
             writer.write_table(pyarrow.Table.from_pylist(chunk, schema))
+
+
+def arrow_schema(columns: dict[str, str]) -> Any:
+    """Columns and their types as a schema of pyarrow."""
+    pyarrow = import_pyarrow()
+    return pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in columns.items()])
 
 
 def import_pyarrow() -> Any:

@@ -28,6 +28,13 @@ def one_photo(page: Page) -> None:
     page.get_by_text("1 face found").wait_for()
 
 
+def saliency(page: Page) -> None:
+    """The answer for one photo, and what it rests on."""
+    page.locator("input[type=file]").first.set_input_files(PORTRAIT)
+    page.get_by_role("button", name="Show what the answer rests on").click()
+    page.locator(".ff-map").wait_for(timeout=120_000)
+
+
 def two_photos(page: Page) -> None:
     """The same photo twice, once mirrored and darker."""
     page.get_by_role("tab", name="Two photos").click()
@@ -46,6 +53,7 @@ SCENES = [
     ("one_photo", one_photo, DESKTOP, "light"),
     ("one_photo_dark", one_photo, DESKTOP, "dark"),
     ("one_photo_phone", one_photo, PHONE, "light"),
+    ("saliency", saliency, DESKTOP, "light"),
     ("two_photos", two_photos, DESKTOP, "light"),
 ]
 

@@ -18,7 +18,7 @@ from fahr_hf import models
 
 REPOSITORY = Path(__file__).parents[1]
 PHOTO = REPOSITORY / "examples/astronaut.jpg"
-AGE = 38.16
+AGE = 35.95
 NAMES = fahr_hf.checkpoints()
 
 

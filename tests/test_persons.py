@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import linregress
 
-from fahr_hf.persons import COLUMNS, aging_rates, group, summarise
+from fahr_hf.batch.persons import COLUMNS, aging_rates, group, summarise
 
 NO_FACE = {"faces": [], "error": "no face found"}
 UNREADABLE = {"faces": [], "error": "'a.jpg' is not an image file"}

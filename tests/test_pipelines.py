@@ -379,7 +379,7 @@ def test_photos_without_a_face_do_not_pile_up_behind_one_that_waits(age):
             taken.append(number)
             yield EMPTY
 
-    answers = age(photos(), batch_size=2)
+    answers = age(photos(), batch_size=2, num_workers=0)
     next(answers)
     answers.close()
 

@@ -28,8 +28,8 @@ from fahr_hf import (
     persons,
 )
 from fahr_hf.annotate import label
+from fahr_hf.batch.tables import COLUMNS, Table, rows, shown
 from fahr_hf.models.pipeline_fahr_face import SURVIVAL_YEARS
-from fahr_hf.tables import COLUMNS, Table, rows, shown
 
 PORTRAIT = Image.fromarray(astronaut())
 
@@ -476,7 +476,7 @@ def test_a_table_is_not_continued_with_another_model(run, photos, model, tmp_pat
 
 KILLED = """
 import os, signal
-from fahr_hf.tables import Table
+from fahr_hf.batch.tables import Table
 
 write, left = Table.write, 3
 

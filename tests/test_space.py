@@ -96,7 +96,7 @@ class Demo:
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(30)
+        code = self.process.wait(120)
         self.process.stdout.close()
         return code
 
@@ -325,7 +325,7 @@ def test_the_page_sends_nothing_to_anybody_else(server):
 
 def test_survival_is_off_unless_a_model_is_named(demos):
     space, command = demos
-    documented = {"/age", "/person", "/compare", "/zip_to_csv"}
+    documented = {"/age", "/saliency", "/person", "/compare", "/zip_to_csv"}
     assert command.functions() == documented
     assert space.functions() == documented | {"/survival"}
     assert "Position in a cohort" not in command.read("/")
@@ -342,6 +342,8 @@ def test_survival_answers_with_a_position_in_the_named_cohort_and_nothing_else(s
     assert not re.search(r"year|month|probab|chance|likel|surviv", words)
     assert "an invented cohort" in words
     assert "findahelpline.com" in page
+    # A map of what a rank rests on would be read as what is wrong with a face.
+    assert "<figure" not in page
 
 
 def test_survival_is_refused_without_acknowledgement_for_several_faces_and_for_the_young(server, photo):

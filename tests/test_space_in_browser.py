@@ -91,6 +91,22 @@ def test_several_faces_are_numbered(visit, tmp_path):
         assert [page.get_by_text(f"Face {number}", exact=True).is_visible() for number in (1, 2)] == [True, True]
 
 
+def test_what_an_answer_rests_on_is_shown_on_request_by_keyboard_in_the_dark_on_a_phone(visit):
+    with visit(viewport=PHONE, color_scheme="dark") as page:
+        choose(page, PORTRAIT)
+        page.get_by_text("Drop Image Here").wait_for(state="hidden")
+        page.get_by_role("button", name="Show what the answer rests on").focus()
+        page.keyboard.press("Enter")
+        drawn = page.get_by_role("img", name="The face, upright, under coloured squares")
+        drawn.wait_for(timeout=180_000)
+        assert page.get_by_role("figure").get_by_text("This describes the model and not the person").is_visible()
+        assert page.get_by_text("1 face found").is_visible()
+        box = drawn.bounding_box()
+        assert 0 <= box["x"] < box["x"] + box["width"] <= PHONE["width"]
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        assert [text for text in (".ff-map figcaption", ".ff-ends span") if contrast(page, text) < 4.5] == []
+
+
 def test_a_table_can_be_downloaded(visit, tmp_path):
     file = tmp_path / "photos.zip"
     file.write_bytes(zipped({"<b>one</b>.jpg": encoded(ASTRONAUT), "{{two}}${2}.jpg": encoded(nobody())}))

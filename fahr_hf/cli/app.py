@@ -1,5 +1,6 @@
 """The `fahr-hf` program: its commands, its version, and how its errors look."""
 
+import gc
 import re
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from fahr_hf.cli.convert import convert
 from fahr_hf.cli.data import data
 from fahr_hf.cli.demo import demo
 from fahr_hf.cli.evaluate import evaluate
+from fahr_hf.cli.export import export
 from fahr_hf.cli.predict import predict
 from fahr_hf.cli.push import push
 from fahr_hf.cli.train import train
@@ -33,6 +35,7 @@ _program.add_typer(train, name="train")
 _program.add_typer(evaluate, name="evaluate")
 _program.command()(calibrate)
 _program.command()(convert)
+_program.command()(export)
 _program.command()(demo)
 _program.command()(card)
 _program.command()(verify)
@@ -63,6 +66,9 @@ def app() -> None:
     What a user can mend is one line on standard error and exit code 1. Anything else is our mistake: its traceback goes
     to a file, so that it can be reported.
     """
+    # What commands import stays. Python's own threshold, 700, looks through it so often that a first answer takes a
+    # tenth longer.
+    gc.set_threshold(10_000)
     try:
         _program()
     except ModuleNotFoundError as error:

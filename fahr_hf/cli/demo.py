@@ -21,7 +21,7 @@ def demo(
 ) -> None:
     """Start the demo in the browser, on this machine: research estimates, not medical advice.
 
-    Photos stay on this machine, are held in a temporary folder for half a minute, and nothing is logged. The demo has
+    Photos stay on this machine, are held in a temporary folder until they are read, and nothing is logged. The demo has
     no accounts and no encryption; before others can reach it (GRADIO_SERVER_NAME=0.0.0.0), put it behind a server that
     has.
     """

@@ -34,7 +34,7 @@ def read_persons(source: str) -> tuple[dict[str, str], dict[str, float]]:
 
 
 def in_words(row: dict[str, Any]) -> str:
-    """A row of `fahr_hf.persons` in one line, such as `ann: age 41.8 of 5 photos (SD 2.1), ageing 1.2 years a year`."""
+    """A row of `fahr_hf.batch.persons` in a line: `ann: age 41.8 of 5 photos (SD 2.1), ageing 1.2 years a year`."""
     text = f"{row['person']}: "
     if row["age"] is not None:
         photos = f"{row['photos']} photo{'s' if row['photos'] > 1 else ''}"

@@ -2,23 +2,16 @@
 
 import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from fahr_hf.models.pipeline_fahr_face import FacePipeline
-
-_NOTICE = "These are research estimates. They are no medical advice and no basis for a decision about a person."
-_NOTICE_OF_RISKS = (
-    "A risk and its percentile place a face within the cohort of the model, and say nothing reliable about a person's "
-    "life."
-)
+from fahr_hf.cli.predict_shards import predict_shards
+from fahr_hf.cli.predictions import Prediction, Task, progress, say, watched
 
 
 class Group(StrEnum):
@@ -27,17 +20,9 @@ class Group(StrEnum):
     person = "person"
 
 
-class Task(StrEnum):
-    """What `predict` can be asked for."""
-
-    age = "age"
-    survival = "survival"
-    both = "both"
-
-
 def predict(
     photos: Annotated[
-        list[str], typer.Argument(help="Image files, folders of them, or URLs; for --group-by see above.")
+        list[str], typer.Argument(help="Image files, folders, URLs, or a .txt with one a line; --group-by: see above.")
     ],
     task: Annotated[Task, typer.Option(help="What to predict.")] = Task.age,
     model: Annotated[
@@ -56,7 +41,10 @@ def predict(
     group_by: Annotated[Group | None, typer.Option(help="One answer for all photos of a person.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Table to write, .csv, .jsonl or .parquet; one that exists is continued."),
+        typer.Option(help="Table to write, .csv, .jsonl or .parquet, or folder of them; what exists is continued."),
+    ] = None,
+    shard_photos: Annotated[
+        int | None, typer.Option(min=1, help="With a folder as --out: photos a table, 10,000 by default.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list with one object a photo, or person.")] = False,
     annotate: Annotated[
@@ -67,7 +55,11 @@ def predict(
 
     Folders are searched at any depth. A photo that cannot be read, or shows no face, gets a row that says
     so, and the run goes on; the exit code is 1 only if no photo could be read at all. A run that was
-    interrupted goes on where it ended when it is started again with the same --out.
+    interrupted goes on where it ended when it is started again with the same --out. It does not try again
+    what could not be read.
+
+    For very many photos --out is a folder, a name without a suffix. It fills with Parquet tables, by one
+    process or, started by torchrun or accelerate launch, by several; see the how-to on a million photos.
 
     A risk is given of declared adults (--adult) whose predicted age is at least 25, and of nobody else; the column
     `status` says which faces were refused. It places a face within the cohort that the answer names, and says nothing
@@ -84,56 +76,81 @@ def predict(
             raise ValueError("--group-by person gives ages alone: leave out --task, --age-model and --annotate.")
         _predict_persons(photos, model, flip, out, as_json)
         return
-    if task is not Task.age and not adult:
-        raise ValueError(
-            f"--task {task} needs --adult, which declares that everybody shown is an adult. Faces whose predicted age "
-            "is below 25 years are refused all the same."
-        )
-    from fahr_hf.models.pipeline_fahr_face import NO_FACE
-    from fahr_hf.tables import Table, shown
+    prediction = Prediction(task, model, age_model, flip, adult)
+    place_of = None if annotate is None else _places(photos, annotate)
 
-    names = list(dict.fromkeys(_expand(photos)))
+    def draw(record: dict[str, Any]) -> None:
+        if place_of is not None and record["faces"]:
+            _annotate(record, place_of(record["photo"]))
+
+    if out is not None and (out.is_dir() or not out.suffix):
+        if as_json:
+            raise ValueError(
+                f"--json prints all answers, and {str(out)!r} is a folder for very many. Leave out --json."
+            )
+        predict_shards(prediction, photos, out, shard_photos, draw)
+        return
+    if shard_photos is not None:
+        raise ValueError("--shard-photos belongs to a folder as --out.")
+    _predict_photos(prediction, photos, out, as_json, draw)
+
+
+def _predict_photos(
+    prediction: Prediction,
+    photos: list[str],
+    out: Path | None,
+    as_json: bool,
+    draw: Callable[[dict[str, Any]], None],
+) -> None:
+    from fahr_hf.batch.photo_counts import PhotoCounts
+    from fahr_hf.batch.photo_lists import find_photos
+    from fahr_hf.batch.tables import Table, shown
+
+    names = list(find_photos(photos))
     if not names:
         raise ValueError(f"There are no photos in {', '.join(photos)}: no file there has the suffix of an image.")
-    place_of = None if annotate is None else _places(photos, annotate)
-    pipeline, made_by = _open(task, model, age_model, flip)
-    options: dict[str, Any] = {} if task is Task.age else {"adult": adult}
-    read = 0
-    with Table(out, made_by) if out else nullcontext() as table, _printer(as_json, out) as show:
+    pipeline = prediction.open()
+    counts = PhotoCounts()
+    with Table(out, prediction.made_by) if out else nullcontext() as table, _printer(as_json, out) as show:
         todo = names if table is None else [name for name in names if shown(name) not in table.done]
         if len(todo) < len(names):
-            _say(f"{len(names) - len(todo)} of {len(names)} photos are in {out} already.")
-        records = pipeline.records(todo, **options)
-        _say(_NOTICE if task is Task.age else f"{_NOTICE} {_NOTICE_OF_RISKS}")
-        for record in _with_progress(records, len(todo), hidden=not (as_json or out)):
-            read += record["error"] in (None, NO_FACE)
-            if task is Task.survival:
-                # The ages were only there to refuse the young.
-                record["faces"] = [{**face, "age": None, "interval": None} for face in record["faces"]]
-            if table is not None:
-                table.write(record)
-            show(record)
-            if place_of is not None and record["faces"]:
-                _annotate(record, place_of(record["photo"]))
-    if todo and not read:
+            say(f"{len(names) - len(todo)} of {len(names)} photos are in {out} already.")
+        say(prediction.notice)
+        with progress(len(todo), hidden=not (as_json or out)) as bar:
+            try:
+                for record in watched(prediction.records(pipeline, todo), bar, draw):
+                    if table is not None:
+                        table.write(record)
+                    show(record)
+                    counts += PhotoCounts.of_record(record)
+            except KeyboardInterrupt:
+                if out is not None:
+                    bar.close()
+                    say(f"{counts.photos} of {len(todo)} photos are done. The same command goes on from there.")
+                raise
+    if todo and counts.unreadable == len(todo):
         raise ValueError(f"None of the {len(todo)} photos could be read; the last error was: {record['error']}")
+    if out is not None:
+        say(f"{out}: {counts}.")
 
 
 def _predict_persons(photos: list[str], model: str | None, flip: bool, out: Path | None, as_json: bool) -> None:
+    from fahr_hf.batch.persons import COLUMNS, group
+    from fahr_hf.batch.tables import shown
     from fahr_hf.cli.persons import in_words, read_persons
-    from fahr_hf.persons import COLUMNS, group
     from fahr_hf.table_files import kind_of_table, write_table
-    from fahr_hf.tables import shown
 
     if len(photos) != 1:
         raise ValueError(f"--group-by person takes one folder or one .csv, got {len(photos)}.")
     if out is not None and kind_of_table(out) and out.exists():
         raise ValueError(f"{str(out)!r} exists, and a table of persons is not continued. Give it another name.")
     person_of, date_of = read_persons(photos[0])
-    pipeline, made_by = _open(Task.age, model, None, flip)
-    _say(_NOTICE)
-    records = _with_progress(pipeline.records(person_of), len(person_of), hidden=not (as_json or out))
-    rows = group(records, person_of, date_of, made_by)
+    prediction = Prediction(Task.age, model, flip=flip)
+    pipeline = prediction.open()
+    say(prediction.notice)
+    with progress(len(person_of), hidden=not (as_json or out)) as bar:
+        records = watched(prediction.records(pipeline, person_of), bar, lambda _: None)
+        rows = group(records, person_of, date_of, prediction.made_by)
     if all(row["unreadable"] and not row["photos"] + row["no_face"] for row in rows):
         raise ValueError(f"None of the {len(person_of)} photos could be read.")
     for row in rows:
@@ -144,51 +161,6 @@ def _predict_persons(photos: list[str], model: str | None, flip: bool, out: Path
         typer.echo(json.dumps(rows, indent=2))
     elif out is None:
         typer.echo("\n".join(map(in_words, rows)))
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _is_url(photo: str) -> bool:
-    return photo.startswith(("http://", "https://"))
-
-
-def _expand(photos: list[str]) -> Iterator[str]:
-    from fahr_hf.models.pipeline_fahr_face import photo_files
-
-    for photo in photos:
-        if not _is_url(photo) and Path(photo).is_dir():
-            yield from photo_files(photo)
-        else:
-            yield photo
-
-
-def _open(task: Task, model: str | None, age_model: str | None, flip: bool) -> "tuple[FacePipeline, str]":
-    """The pipeline, and what the table says has made its rows."""
-    from transformers.utils import logging
-
-    from fahr_hf.embedded import default_model
-    from fahr_hf.pipelines import pipeline
-
-    logging.disable_progress_bar()
-    if task is Task.age:
-        if age_model is not None:
-            raise ValueError("--age-model belongs to the tasks survival and both; with age, give --model.")
-        made_by = model or default_model("face-age")
-        return pipeline("face-age", model, flip=flip), f"{made_by}, flip averaging" if flip else made_by
-    if flip:
-        raise ValueError("--flip belongs to the task age.")
-    made_by = f"{model or default_model('face-survival')}, ages by {age_model or default_model('face-age')}"
-    return pipeline("face-survival", model, age_model=age_model), made_by
-
-
-def _with_progress(records: Iterable[dict[str, Any]], total: int, hidden: bool) -> Iterable[dict[str, Any]]:
-    from tqdm import tqdm
-
-    # In a log file, where every update is a new line, now and then is enough.
-    seconds = 0.2 if sys.stderr.isatty() else 30
-    return tqdm(records, total=total, unit="photo", file=sys.stderr, mininterval=seconds, disable=hidden)
 
 
 @contextmanager
@@ -210,7 +182,7 @@ def _printer(as_json: bool, out: Path | None) -> Iterator[Callable[[dict[str, An
 
 def _print_words(record: dict[str, Any]) -> None:
     from fahr_hf.annotate import label
-    from fahr_hf.tables import shown
+    from fahr_hf.batch.tables import shown
 
     if record["error"]:
         typer.echo(f"{shown(record['photo'])}: {record['error']}")
@@ -223,10 +195,14 @@ def _places(photos: list[str], folder: Path) -> Callable[[str], Path]:
     """Where the annotated copy of a photo goes: as deep in the folder as the photo lies in what all share.
 
     Raises:
-        ValueError: a URL, or a folder where copies would be taken for photos, or take their place.
+        ValueError: a URL or list, or a folder where copies would be taken for photos, or take their place.
     """
-    if any(_is_url(photo) for photo in photos):
+    from fahr_hf.batch.photo_lists import is_list, is_url
+
+    if any(is_url(photo) for photo in photos):
         raise ValueError("--annotate draws into copies of files, and cannot with a URL; save the photo first.")
+    if any(map(is_list, photos)):
+        raise ValueError("--annotate needs to see where the photos lie, and cannot with a .txt; give files or folders.")
     # Not resolved: a photo may be a link that leads out of the folder.
     given = [Path(os.path.abspath(photo)) for photo in photos]  # noqa: PTH100
     folders = [path for path in given if path.is_dir()]

@@ -1,8 +1,9 @@
 """The demo in the browser: photos in, ages out, as a page and as an API; the Space and `fahr-hf demo` are both this.
 
 An upload flows one way: `uploads` reads it within `limits` and has it deleted, `archives` opens a zip, `estimates` asks
-the models, `results` writes the answer as HTML, and `page` puts controls around all that. Answers, pictures and tables
-are made in memory, and none of them is written to disk.
+the models, `maps` draws what an age rests on, and `results` writes the answer as HTML. `page` puts controls around all
+that, `api` functions, and `serving` brings both onto the network. Answers, pictures and tables are made in memory, and
+none of them is written to disk.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ with contextlib.suppress(ImportError):
     import spaces  # noqa: F401
 
 from fahr_hf.demo.limits import Limits
-from fahr_hf.demo.page import build, run, serve
+from fahr_hf.demo.page import build
+from fahr_hf.demo.serving import run, serve
 
 __all__ = ["Limits", "build", "run", "serve"]

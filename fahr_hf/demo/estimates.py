@@ -1,5 +1,6 @@
 """What the demo asks the models, and what it says where they have no answer."""
 
+import copy
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
@@ -8,14 +9,14 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from fahr_hf.batch.persons import summarise
+from fahr_hf.batch.tables import rows, shown
 from fahr_hf.demo.archives import photos_of
 from fahr_hf.demo.limits import Limits
 from fahr_hf.demo.uploads import Refusal, check_photo
 from fahr_hf.embedded import default_model
 from fahr_hf.models.pipeline_fahr_face import MINIMUM_SURVIVAL_AGE, NO_FACE
-from fahr_hf.persons import summarise
 from fahr_hf.pipelines import pipeline
-from fahr_hf.tables import rows, shown
 
 try:
     from spaces import GPU  # type: ignore[attr-defined]
@@ -43,6 +44,13 @@ class Face(TypedDict):
     box: dict[str, float]
     landmarks: list[list[float]]
     warning: str | None
+
+
+class ExplainedFace(Face):
+    """A face, its aligned crop as a data URL, and for each pixel of that how many years the place adds to the age."""
+
+    crop: str
+    saliency: list[list[float]]
 
 
 class Photo(TypedDict):
@@ -101,6 +109,11 @@ class Estimates:
         self._limits = limits
         ages = pipeline("face-age", model)
         self._ages = GPU(lambda photos: ages(photos))
+        self._processor = ages.image_processor
+        ready = copy.copy(self._processor)
+        ready.do_detect = False
+        maps = pipeline("face-age", ages.model, image_processor=ready, explain=True, device=ages.device)
+        self._map = GPU(lambda crop: maps(crop)[0]["saliency"])
         if survival_model is not None:
             risks: Any = pipeline("face-survival", survival_model, age_model=model)
             self.cohort = _cohort(risks.model.config.calibration, survival_model)
@@ -114,6 +127,20 @@ class Estimates:
         """
         check_photo(photo, self._limits)
         return _faces(self._ages([photo])[0])
+
+    def explain(self, photo: bytes) -> tuple[list[Face], np.ndarray, np.ndarray]:
+        """The faces of a photo, and what the age of the largest rests on.
+
+        Returns:
+            What `faces` does; the aligned crop of the largest face, (side, side, 3) uint8 RGB; and for each pixel of
+            that how many years the place adds to the age, (side, side) float32.
+
+        Raises:
+            Refusal: as `faces`.
+        """
+        faces = self.faces(photo)
+        crop = self._processor.crops(photo)[0][0]
+        return faces, crop, self._map(crop)
 
     def person(self, photos: list[bytes]) -> Person:
         """The age over several photos of one person, of which the largest face counts.

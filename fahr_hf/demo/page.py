@@ -1,19 +1,16 @@
-"""The page and the API of the demo: controls around `Estimates`, and how both are served."""
+"""The page of the demo: controls around `Estimates`."""
 
-import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import FileData
-from transformers.utils import logging
 
 from fahr_hf.demo import results
-from fahr_hf.demo.estimates import Comparison, Estimates, Face, Person, Position, as_csv
-from fahr_hf.demo.limits import Limits, megabytes
-from fahr_hf.demo.uploads import Refusal, guard, take
+from fahr_hf.demo.api import add_api
+from fahr_hf.demo.estimates import Estimates
+from fahr_hf.demo.limits import AT_ONCE, Limits, megabytes
+from fahr_hf.demo.maps import draw
+from fahr_hf.demo.uploads import guard, take, take_several
 from fahr_hf.hub.golden import PORTRAIT
 
 _TITLE = "How old does a face look?"
@@ -33,26 +30,8 @@ _ACKNOWLEDGEMENT = (
     "The photo shows one adult who agreed to this. I understand that the answer is a rank within another group of "
     "people, and says nothing reliable about this person."
 )
-# The theme's own pairs of colours have too little contrast for small text: all of these have at least 4.5 to 1.
-_READABLE = {
-    "body_text_color_subdued": "*neutral_600",
-    "body_text_color_subdued_dark": "*neutral_300",
-    "block_label_text_color": "*primary_800",
-    "block_label_text_color_dark": "white",
-    "block_label_background_fill_dark": "*primary_800",
-    "button_primary_background_fill": "*primary_700",
-    "button_primary_background_fill_hover": "*primary_800",
-    "button_primary_background_fill_dark": "*primary_700",
-    "button_primary_background_fill_hover_dark": "*primary_600",
-    "button_secondary_background_fill_hover_dark": "*neutral_700",
-    "color_accent": "*primary_700",
-    "color_accent_soft": "*primary_100",
-    "link_text_color": "*primary_800",
-}
 # Of uploads for which no answer was asked: every minute those of ten minutes ago are deleted.
 _CLEANING = (60, 600)
-_ZIP_AT_ONCE = 1
-_AT_ONCE = 2
 
 
 def build(model: str | None = None, survival_model: str | None = None, limits: Limits | None = None) -> gr.Blocks:
@@ -80,74 +59,20 @@ def build(model: str | None = None, survival_model: str | None = None, limits: L
             if estimates.cohort is not None:
                 _survival_tab(estimates, estimates.cohort, limits)
         gr.Markdown(_PRIVACY.format(model=estimates.name), elem_id="ff-privacy")
-        _api(estimates, limits)
+        add_api(estimates, limits)
     guard(page)
-    return page.queue(max_size=limits.waiting, default_concurrency_limit=_AT_ONCE)
-
-
-def run(model: str | None = None, survival_model: str | None = None, port: int | None = None) -> None:
-    """Build the demo and serve it until the program is interrupted; uploads lie in a folder that goes with it.
-
-    Args:
-        model: As for `build`.
-        survival_model: As for `build`.
-        port: A free one from 7860 on if None.
-
-    Raises:
-        ValueError: as `build`.
-        OSError: as `build`; or the port is taken.
-    """
-    with tempfile.TemporaryDirectory(prefix="fahr-face-") as uploads:
-        # Gradio looks for it whenever it makes a component, or takes an upload.
-        os.environ["GRADIO_TEMP_DIR"] = uploads
-        logging.disable_progress_bar()
-        page = build(model, survival_model)
-        print(f"The demo is at {serve(page, port=port)}; end it with Ctrl-C.", flush=True)
-        page.block_thread()
-
-
-def serve(page: gr.Blocks, limits: Limits | None = None, port: int | None = None) -> str:
-    """Serve the demo on this machine, or where GRADIO_SERVER_NAME says, in a thread of its own.
-
-    Args:
-        page: What `build` gave.
-        limits: The same as there.
-        port: A free one from 7860 on if None.
-
-    Returns:
-        The address.
-
-    Raises:
-        OSError: the port is taken.
-    """
-    theme = gr.themes.Soft(
-        primary_hue="teal",
-        neutral_hue="slate",
-        # Gradio's own fonts are fetched from elsewhere.
-        font=("ui-sans-serif", "system-ui", "sans-serif"),
-        font_mono=("ui-monospace", "monospace"),
-    ).set(**_READABLE)
-    _, address, _ = page.launch(
-        server_port=port,
-        prevent_thread_lock=True,
-        quiet=True,
-        max_file_size=(limits or Limits()).archive_bytes,
-        theme=theme,
-        css_paths=Path(__file__).with_name("style.css"),
-        footer_links=["api", "gradio"],
-        run_history=False,
-        enable_monitoring=False,
-        mcp_server=False,
-        ssr_mode=False,
-        share=False,
-    )
-    return address
+    return page.queue(max_size=limits.waiting, default_concurrency_limit=AT_ONCE["photos"])
 
 
 def _photo_tab(estimates: Estimates, limits: Limits) -> None:
     def answer(photo: Any) -> tuple[str, None]:
         content = take(photo, limits.photo_bytes)
         return results.faces(content, estimates.faces(content)), None
+
+    def explain(photo: Any) -> tuple[str, None]:
+        content = take(photo, limits.photo_bytes)
+        faces, crop, saliency = estimates.explain(content)
+        return results.faces(content, faces, draw(crop, saliency)), None
 
     def example() -> str:
         content = PORTRAIT.read_bytes()
@@ -158,16 +83,21 @@ def _photo_tab(estimates: Estimates, limits: Limits) -> None:
             with gr.Column():
                 photo = _photo("Photo, from a file or the camera", ["upload", "webcam", "clipboard"])
                 ask = gr.Button("Estimate the age", variant="primary")
+                explain_button = gr.Button("Show what the answer rests on")
                 example_button = gr.Button("Try it with an example", size="sm")
-                gr.Markdown(_photo_limits(limits))
+                gr.Markdown(
+                    _photo_limits(limits) + " What an answer rests on is shown for the largest face, and takes the "
+                    "model about 50 times as long."
+                )
             result = _result()
         _on_click(ask, answer, [photo], [result, photo], "page_age")
+        _on_click(explain_button, explain, [photo], [result, photo], "page_saliency", group="maps")
         _on_click(example_button, example, [], [result], "page_example")
 
 
 def _person_tab(estimates: Estimates, limits: Limits) -> None:
     def answer(photos: Any) -> tuple[str, None]:
-        return results.person(estimates.person(_take_several(photos, limits))), None
+        return results.person(estimates.person(take_several(photos, limits))), None
 
     with gr.Tab("One person, several photos"):
         with gr.Row():
@@ -181,7 +111,7 @@ def _person_tab(estimates: Estimates, limits: Limits) -> None:
                 ask = gr.Button("Estimate the age", variant="primary")
                 gr.Markdown(
                     "The median over several photos is steadier than one photo. Nobody checks that they show the same "
-                    "person. " + _photo_limits(limits)
+                    f"person. {_photo_limits(limits)} Together up to {megabytes(limits.upload_bytes)}."
                 )
             result = _result()
         _on_click(ask, answer, [photos], [result, photos], "page_person")
@@ -215,7 +145,7 @@ def _archive_tab(estimates: Estimates, limits: Limits) -> None:
                     f"{megabytes(limits.archive_unpacked)} unpacked. For more there is `fahr-hf predict`."
                 )
             result = _result()
-        _on_click(ask, answer, [archive], [result, archive], "page_zip", at_once=_ZIP_AT_ONCE, group="zip")
+        _on_click(ask, answer, [archive], [result, archive], "page_zip", group="zip")
 
 
 def _survival_tab(estimates: Estimates, cohort: str, limits: Limits) -> None:
@@ -233,46 +163,6 @@ def _survival_tab(estimates: Estimates, cohort: str, limits: Limits) -> None:
                 gr.Markdown(_photo_limits(limits))
             result = _result()
         _on_click(ask, answer, [photo, acknowledged], [result, photo, acknowledged], "page_survival")
-
-
-def _api(estimates: Estimates, limits: Limits) -> None:
-    """The documented functions; the help of each is what a user of the API reads."""
-
-    def age(photo: FileData) -> list[Face]:
-        """Age of every face in a photo, the largest face first. A research estimate."""
-        return estimates.faces(take(photo, limits.photo_bytes))  # type: ignore[arg-type]
-
-    def person(photos: list[FileData]) -> Person:
-        """Median age and spread over several photos of one person; the largest face of each counts."""
-        return estimates.person(_take_several(photos, limits))
-
-    def compare(first: FileData, second: FileData) -> Comparison:
-        """Ages of the largest faces of two photos, and the second less the first."""
-        one, two = (take(photo, limits.photo_bytes) for photo in (first, second))  # type: ignore[arg-type]
-        return estimates.compare(one, two)
-
-    def zip_to_csv(archive: FileData) -> str:
-        """Ages of the faces in a zip of photos, as the text of a csv with one row a face."""
-        return as_csv(estimates.table(take(archive, limits.archive_bytes)))  # type: ignore[arg-type]
-
-    def survival(photo: FileData, acknowledged: bool) -> Position:
-        """Position of one adult's face within a cohort, which says nothing reliable about the person.
-
-        `acknowledged` says that the photo shows one adult who agreed, and that this is understood.
-        """
-        return estimates.position(take(photo, limits.photo_bytes), acknowledged)  # type: ignore[arg-type]
-
-    for function in (age, person, compare):
-        gr.api(function, concurrency_id="photos", concurrency_limit=_AT_ONCE)
-    gr.api(zip_to_csv, concurrency_id="zip", concurrency_limit=_ZIP_AT_ONCE)
-    if estimates.cohort is not None:
-        gr.api(survival, concurrency_id="photos", concurrency_limit=_AT_ONCE)
-
-
-def _take_several(photos: Any, limits: Limits) -> list[bytes]:
-    if not isinstance(photos, list) or not 2 <= len(photos) <= limits.photos_of_person:
-        raise Refusal(f"Choose 2 to {limits.photos_of_person} photos.")
-    return [take(photo, limits.photo_bytes) for photo in photos]
 
 
 def _photo(label: str, sources: list[Any]) -> gr.Image:
@@ -294,7 +184,6 @@ def _on_click(
     inputs: list[Any],
     outputs: list[Any],
     name: str,
-    at_once: int = _AT_ONCE,
     group: str = "photos",
 ) -> None:
     """What a button does. Uploads come as they were sent (`preprocess`): Gradio would decode them without a limit."""
@@ -306,6 +195,6 @@ def _on_click(
         api_visibility="undocumented",
         preprocess=False,
         show_progress="minimal",
-        concurrency_limit=at_once,
+        concurrency_limit=AT_ONCE[group],
         concurrency_id=group,
     )

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader
 from PIL import Image, ImageOps
 
 from fahr_hf.demo.estimates import Comparison, Face, Person, Position, as_csv
+from fahr_hf.demo.maps import MapPicture
 
 _SIDE = 900
 _SHOWN_ROWS = 50
@@ -20,9 +21,9 @@ _templates = Environment(
 )
 
 
-def faces(photo: bytes, answer: list[Face]) -> str:
-    """A photo with its faces marked, and their ages."""
-    return _write("faces", faces=answer, picture=_picture(photo, answer))
+def faces(photo: bytes, answer: list[Face], drawn: MapPicture | None = None) -> str:
+    """A photo with its faces marked, their ages, and perhaps what the age of the largest rests on."""
+    return _write("faces", faces=answer, picture=_picture(photo, answer), drawn=drawn)
 
 
 def person(answer: Person) -> str:

@@ -3,8 +3,9 @@
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import gradio
 from gradio.utils import get_upload_folder
 from gradio_client.utils import is_http_url_like
 from PIL import Image, UnidentifiedImageError
+from starlette.formparsers import MultiPartException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fahr_hf.demo.limits import Limits, megabytes
 
@@ -66,6 +69,22 @@ def take(upload: Mapping[str, Any] | None, at_most: int) -> bytes:
     return content
 
 
+def take_several(uploads: Any, limits: Limits) -> list[bytes]:
+    """The contents of the photos of one person, which are deleted with that.
+
+    Raises:
+        Refusal: too few photos, too many, or too large ones; one by one as `take`, or together.
+    """
+    if not isinstance(uploads, list) or not 2 <= len(uploads) <= limits.photos_of_person:
+        raise Refusal(f"Choose 2 to {limits.photos_of_person} photos.")
+    contents: list[bytes] = []
+    for upload in uploads:
+        contents.append(take(upload, limits.photo_bytes))
+        if sum(map(len, contents)) > limits.upload_bytes:
+            raise Refusal(f"Together the photos have more than {megabytes(limits.upload_bytes)}, the limit here.")
+    return contents
+
+
 def check_photo(content: bytes, limits: Limits) -> None:
     """Look at a photo's header.
 
@@ -86,8 +105,44 @@ def check_photo(content: bytes, limits: Limits) -> None:
         raise Refusal(f"The photo has {width} x {height} pixels; {most}")
 
 
+class BoundedBodies:
+    """Cuts a request off that brings more bytes than it may; Gradio bounds every file, and not all of them together.
+
+    Args:
+        app: What answers the requests.
+        limits: Of the demo.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits):
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        is_upload = scope["path"].endswith("/upload")
+        at_most = self._limits.upload_bytes if is_upload else self._limits.call_bytes
+        left = at_most
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                # In these words, Gradio deletes what it has written so far and answers with 413.
+                raise MultiPartException(f"A request has a maximum allowed size of {megabytes(at_most)}.")
+            return message
+
+        return await self._app(scope, counted, send)
+
+
 class _Uploads(set[str]):
     """Where Gradio notes uploads for its own cleaning; here they are counted as well."""
+
+    def __iter__(self) -> Iterator[str]:
+        """With what Gradio does not note: uploads that broke off, or that came as a field of another name."""
+        return chain(super().__iter__(), (str(file) for file in Path(get_upload_folder()).glob("*") if file.is_file()))
 
     def update(self, *files: Iterable[str]) -> None:
         new = [file for several in files for file in several]

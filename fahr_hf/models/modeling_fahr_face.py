@@ -203,7 +203,9 @@ class FahrFaceEmbeddings(nn.Module):
         """Tokens (batch, 1 + patches, width) of images (batch, channels, height, width)."""
         height, width = self._grid(pixel_values)
         patches = self.patch_projection(self.stem(pixel_values.to(self.patch_projection.weight.dtype)))
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        # Not len(patches), which the tracing for an export takes for a constant.
+        cls_token = self.cls_token.expand(patches.shape[0], -1, -1)
+        tokens = torch.cat([cls_token, patches.flatten(2).transpose(1, 2)], dim=1)
         return tokens + interpolate_positions(self.position_embeddings, height, width)
 
     def _grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:

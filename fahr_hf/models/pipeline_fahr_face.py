@@ -37,6 +37,8 @@ SURVIVAL_YEARS = (1, 3, 5, 10)
 """Years after the photo at which a calibrated model gives a probability of being alive."""
 
 _BATCH_SIZE = 32
+# More threads than this wait for Python's lock, and each has detectors of its own in memory.
+_MOST_WORKERS = 16
 # All three are ours. The crop has 112 pixels a side, so that below this most of what the model sees is
 # interpolated; and the landmarks, which the crop follows, hold to about 40 degrees.
 _SMALL_FACE = 40
@@ -81,8 +83,9 @@ class FacePipeline(Pipeline):
     Args:
         model: The model; put into evaluation mode.
         image_processor: The processor of the same checkpoint.
-        **kwargs: `device`, `batch_size` (faces, 32 by default), `num_workers` (threads that read photos and
-            find faces while the model works, 0 by default), and those of `transformers.Pipeline`.
+        **kwargs: `device`, `batch_size` (faces, 32 by default), `num_workers` (threads that read photos and find faces
+            while the model works, by default as many as there are CPU cores, at most 16), and those of
+            `transformers.Pipeline`.
 
     Raises:
         ValueError: no image processor, another kind of model, or a model whose head was not in its
@@ -148,7 +151,8 @@ class FacePipeline(Pipeline):
                 iterable, a `datasets` column, a `datasets` data set with a column `image`, or a folder with
                 photos at any depth.
             batch_size: Faces that the model sees at once.
-            num_workers: Threads that read photos and find faces.
+            num_workers: Threads that read photos and find faces ahead of the model, by two photos each, or by a batch
+                where the model has an accelerator; 0 for none, all in turn. One photo needs none.
 
         Returns:
             For one photo a list, one dict a face; `[]` if it shows none. For a list, tuple or array of
@@ -173,7 +177,8 @@ class FacePipeline(Pipeline):
             return FacePipeline.records(self, chain([first], files), **options)
         photos = _photos(inputs)
         if photos is None:
-            faces, error = next(self._answers([inputs], **options))
+            # A thread for one photo would have nothing to overlap with.
+            faces, error = next(self._answers([inputs], batch_size, num_workers or 0))
             if error is not None:
                 raise error
             return faces
@@ -215,8 +220,11 @@ class FacePipeline(Pipeline):
     def _answers(self, photos: Iterable[Any], batch_size: int | None, num_workers: int | None) -> Iterator[_Answer]:
         """The faces of each photo, or why it could not be read."""
         size = _count("batch_size", batch_size, self._batch_size, _BATCH_SIZE, least=1)
-        workers = _count("num_workers", num_workers, self._num_workers, 0, least=0)
-        return self._batched(self._preprocessed(photos, workers), size)
+        workers = _count("num_workers", num_workers, self._num_workers, min(_cores(), _MOST_WORKERS), least=0)
+        # An accelerator leaves the cores alone, so that meanwhile a whole batch can be made ready. On the CPU the model
+        # needs them, and its threads lose much time where they compete with others for a core.
+        ahead = 2 * workers if self.device.type == "cpu" else size + workers
+        return self._batched(self._preprocessed(photos, workers, ahead), size)
 
     def _batched(self, photos: Iterable[dict[str, Any] | Exception], size: int) -> Iterator[_Answer]:
         """The same, of preprocessed photos; batches are filled with faces across photos."""
@@ -245,7 +253,9 @@ class FacePipeline(Pipeline):
             yield from finished()
         yield from finished(everything=True)
 
-    def _preprocessed(self, photos: Iterable[Any], workers: int) -> Iterator[dict[str, Any] | Exception]:
+    def _preprocessed(self, photos: Iterable[Any], workers: int, ahead: int) -> Iterator[dict[str, Any] | Exception]:
+        """Each photo preprocessed, or why that failed, in order; threads are `ahead` photos ahead at most."""
+
         def attempt(photo: Any) -> dict[str, Any] | Exception:
             # Decoders fail in more ways than one can list, and none of them may end a run over a folder.
             try:
@@ -257,12 +267,16 @@ class FacePipeline(Pipeline):
             yield from map(attempt, photos)
             return
         # Threads will do, because decoding and detection leave Python's lock alone.
-        with ThreadPoolExecutor(workers) as pool:
+        pool = ThreadPoolExecutor(workers)
+        try:
             stream = iter(photos)
-            ahead: deque[Future] = deque(pool.submit(attempt, photo) for photo in islice(stream, 2 * workers))
-            while ahead:
-                yield ahead.popleft().result()
-                ahead.extend(pool.submit(attempt, photo) for photo in islice(stream, 1))
+            begun: deque[Future] = deque(pool.submit(attempt, photo) for photo in islice(stream, ahead))
+            while begun:
+                yield begun.popleft().result()
+                begun.extend(pool.submit(attempt, photo) for photo in islice(stream, 1))
+        finally:
+            # Whoever stops early does not wait for photos that no thread has begun.
+            pool.shutdown(cancel_futures=True)
 
     def _run(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         batch = {key: torch.cat([row[key] for row in rows]) for key in rows[0] if key != "faces"}
@@ -604,6 +618,11 @@ def _count(name: str, *values: int | None, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} is {value!r}; expected a whole number from {least} on.")
     return value
+
+
+def _cores() -> int:
+    """CPU cores that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _undecoded(photo: Any) -> Any:
