@@ -25,9 +25,9 @@ from fahr_hf import (
     FahrFaceForSurvival,
     FahrFaceImageProcessor,
     embedded,
-    persons,
 )
 from fahr_hf.annotate import label
+from fahr_hf.batch import persons
 from fahr_hf.batch.tables import COLUMNS, Table, rows, shown
 from fahr_hf.models.pipeline_fahr_face import SURVIVAL_YEARS
 
