@@ -10,7 +10,11 @@ from pathlib import Path
 
 FOLDER = Path(__file__).with_name("checkpoints")
 
-DEFAULTS = {"face-age": "fahr-faceage-tiny", "face-embedding": "fahr-faceage-tiny"}
+DEFAULTS = {
+    "face-age": "fahr-faceage-tiny",
+    "face-embedding": "fahr-faceage-tiny",
+    "face-survival": "fahr-facesurvival-tiny",
+}
 """The checkpoint that a task takes where none is named."""
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
