@@ -49,15 +49,15 @@ def default_model(task: str) -> str:
         task: As for `fahr_hf.pipeline`.
 
     Raises:
-        ValueError: the task has none in this version.
+        ValueError: it is not embedded in this version.
     """
-    name = DEFAULTS.get(task)
-    if name is not None and name in checkpoints():
-        return name
-    reason = "none have been trained yet" if name is None else f"{name} is not embedded"
-    raise ValueError(
-        f"{task} has no default weights in this version: {reason}. Give a model: a folder, or 'org/name' on the Hub."
-    )
+    name = DEFAULTS[task]
+    if name not in checkpoints():
+        raise ValueError(
+            f"{task} has no default weights in this version: {name} is not embedded. Give a model: a folder, or "
+            "'org/name' on the Hub."
+        )
+    return name
 
 
 def locate(model: str | os.PathLike) -> str:

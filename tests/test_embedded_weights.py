@@ -22,8 +22,8 @@ AGE = 35.95
 NAMES = fahr_hf.checkpoints()
 
 
-def test_a_backbone_and_an_age_model_are_there():
-    assert NAMES == ["fahr-face-tiny", "fahr-faceage-tiny"]
+def test_a_backbone_an_age_model_and_a_survival_model_are_there():
+    assert NAMES == ["fahr-face-tiny", "fahr-faceage-tiny", "fahr-facesurvival-tiny"]
 
 
 def test_the_age_of_the_example_is_what_it_was():
