@@ -376,7 +376,9 @@ def test_survival_gives_risks_of_declared_adults_and_both_their_ages_as_well(
     assert row["status"] == "ok"
     assert row["percentile"] is row["survival_5"] is None
     assert (row["age"] is not None) == (task == "both")
-    assert row["model"] == f"{survival_model}, ages by {model}"
+    assert row["model"] == f"{survival_model}, {'ages' if task == 'both' else 'refusals'} by {model}"
+    other = ("--task", "survival" if task == "both" else "both", *models[2:])
+    assert run("predict", photos / "a.png", *other, "--adult", "--out", tmp_path / "t.jsonl")[0] == 1
     assert "say nothing reliable about a person's life" in error_output
 
 

@@ -75,8 +75,8 @@ class Prediction:
         if self.task is Task.age:
             made_by = self.model or default_model("face-age")
             return f"{made_by}, flip averaging" if self.flip else made_by
-        ages = self.age_model or default_model("face-age")
-        return f"{self.model or default_model('face-survival')}, ages by {ages}"
+        use = "ages" if self.task is Task.both else "refusals"
+        return f"{self.model or default_model('face-survival')}, {use} by {self.age_model or default_model('face-age')}"
 
     def open(self, device: "torch.device | None" = None) -> "FacePipeline":
         """Load the models."""
