@@ -314,7 +314,7 @@ def test_the_crop_without_its_border_is_the_processors(photo, margin):
     difference = np.abs(framed(face) - processor.crops(photo)[0][0].astype(int))
     assert np.median(difference) == 0
     # A photo that has to be continued is decoded whole, and else no larger than the crop needs.
-    assert difference.mean() < 0.7
+    assert difference.mean() < 0.5
 
 
 def test_a_tight_photo_is_continued_by_reflection_and_its_corners_are_known():
@@ -342,12 +342,17 @@ def test_training_on_the_cache_and_on_the_photo_agrees_within_jpeg_error(photo):
 
     model = FahrFaceForAgeEstimation.from_pretrained(fahr_hf.checkpoint("fahr-faceage-tiny"))
     age, loss, gradient = answer(model, from_cache)
-    for crop, years, share in ((again, 0.5, 0.2), (from_photo, 2.0, 0.5)):
-        other_age, other_loss, other_gradient = answer(model, crop)
-        assert abs(age - other_age) < years
-        # In a loss per year of error, as this one is, the same years.
-        assert abs(loss - other_loss) < years
-        assert (gradient - other_gradient).norm() < share * gradient.norm()
+    age_again, loss_again, gradient_again = answer(model, again)
+    age_photo, loss_photo, gradient_photo = answer(model, from_photo)
+    assert abs(age - age_again) < 0.3
+    # In a loss per year of error, as this one is, the same years.
+    assert abs(loss - loss_again) < 0.3
+    # How far JPEG moves answers and gradients is the model's affair; the cache moves them no further.
+    assert abs(age - age_photo) < 1.25 * abs(age_again - age_photo)
+    assert abs(loss - loss_photo) < 1.25 * abs(loss_again - loss_photo)
+    moved = (gradient_again - gradient_photo).norm()
+    assert (gradient - gradient_photo).norm() < 1.25 * moved
+    assert (gradient - gradient_again).norm() < 0.5 * moved
 
 
 def answer(model: FahrFaceForAgeEstimation, crop: np.ndarray) -> tuple[float, float, torch.Tensor]:

@@ -125,4 +125,4 @@ def test_the_age_is_that_of_full_decoding(portrait_file):
 
     (face,), (wanted,) = age([portrait_file, fully(portrait_file)])
 
-    assert face["age"] == pytest.approx(wanted["age"], abs=1.5)
+    assert face["age"] == pytest.approx(wanted["age"], abs=1)
