@@ -6,9 +6,10 @@ width are those of the crops that the model was made for.
 
 import copy
 import json
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -194,14 +195,18 @@ def _write_openvino(
         output.get_tensor().set_names({name})
     kind = None
     if dtype == "int8":
-        nncf = require("nncf")
         kind = "weights" if calibration is None else "static"
-        model = nncf.compress_weights(model) if calibration is None else _quantize_openvino(nncf, model, calibration)
+        # Whoever reads what is written to standard output wants no bars of progress in it.
+        with redirect_stdout(sys.stderr):
+            model = _quantize_openvino(model, calibration)
     model.set_rt_info(settings, SETTINGS.split("."))
     openvino.save_model(model, path, compress_to_fp16=dtype == "float16")
     return kind
 
 
-def _quantize_openvino(nncf: Any, model: Any, calibration: torch.Tensor) -> Any:
+def _quantize_openvino(model: Any, calibration: torch.Tensor | None) -> Any:
+    nncf = require("nncf")
+    if calibration is None:
+        return nncf.compress_weights(model)
     photos = nncf.Dataset([photo[None].numpy() for photo in calibration])
     return nncf.quantize(model, photos, subset_size=len(calibration), model_type=nncf.ModelType.TRANSFORMER)
