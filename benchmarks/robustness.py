@@ -28,19 +28,21 @@ def main() -> None:
     parser.add_argument("sets", type=Path)
     parser.add_argument("--photos", type=int, default=75, help="of each data set")
     parser.add_argument("--figure", type=Path, help="an image file for the curves")
+    parser.add_argument("--model", default=MODEL, help="embedded name, or a folder")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     photos = [photo for name in SOURCES for photo in sample(arguments.sets / name, arguments.photos)]
-    answers = perturbed_answers(pipeline("face-age", MODEL), photos)
+    answers = perturbed_answers(pipeline("face-age", arguments.model), photos)
     found = curves(answers)
     if arguments.figure is not None:
         from fahr_hf.analysis.perturbation.figure import draw_curves
 
         draw_curves(found, AGE_LIMIT, "years of predicted age").savefig(arguments.figure)
+    name = Path(arguments.model).name
     used = answers.dropna(subset="perturbation")["photo"].nunique()
     print("# Changed photos and predicted age\n")
     print(
-        f"`python benchmarks/robustness.py`; what is measured stands at the top of it. {MODEL}, {used} photos with "
+        f"`python benchmarks/robustness.py`; what is measured stands at the top of it. {name}, {used} photos with "
         f"a face of {len(photos)} ({' and '.join(SOURCES)}, validation, {arguments.photos} each). Changes in years, "
         "after less before; intervals are 95 %, by a bootstrap of people. Lost: faces that were not found any more. "
         "Coverings, colours and the turned cylinder (yaw) are drawings.\n"
