@@ -185,7 +185,7 @@ def loaded(recipe: Recipe, count: int) -> dict:
 
 def learner(model: torch.nn.Module, bfloat16: bool = True) -> Callable[..., None]:
     """What takes a training step as `fahr_hf.training.loop` does, at a rate that hardly moves the weights."""
-    model.train().to(memory_format=torch.channels_last)
+    model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
     def learn(**inputs: torch.Tensor) -> None:

@@ -59,9 +59,10 @@ def pipeline(
         backend: `"torch"`, `"onnx"` or `"openvino"`: demand that the model is of this kind. There is no need to: a
             folder says what it holds.
         device: As in transformers; by default the first accelerator, or the CPU.
-        dtype: Of the model's computation; float32 by default. `"bfloat16"` moved ages of `fahr-faceage-tiny` by 0.15
-            years on average and 0.8 at most (`benchmarks/results/export.md`). Of exported models OpenVINO's can also
-            compute in bfloat16, where the processor has it.
+        dtype: Of the model's computation; float32 by default. In `"bfloat16"` a convolutional stem still computes in
+            float32; ages of `fahr-faceage-tiny` moved by 0.02 years on average and 0.1 at most
+            (`benchmarks/results/export.md`). Of exported models OpenVINO's can also compute in bfloat16, where the
+            processor has it.
         batch_size: Faces that the model sees at once; 32 by default.
         num_workers: Threads that read photos and find faces while the model works; by default as many as there are CPU
             cores, at most 16.

@@ -31,6 +31,17 @@ def test_the_age_of_the_example_is_what_it_was():
     assert fahr_hf.pipeline("face-age")(PHOTO)[0]["age"] == pytest.approx(AGE, abs=0.3)
 
 
+def test_bfloat16_hardly_moves_the_age_of_the_example_however_it_lies():
+    photo = Image.open(PHOTO)
+    photos = [photo.rotate(angle, Image.Resampling.BICUBIC) for angle in range(-20, 25, 5)]
+    pipelines = [fahr_hf.pipeline("face-age", dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+    exact, rounded = ([face["age"] for (face,) in pipeline(photos)] for pipeline in pipelines)
+
+    changes = [abs(before - after) for before, after in zip(exact, rounded, strict=True)]
+
+    assert 0 < sum(changes) / len(changes) < 0.05
+
+
 def test_the_readmes_first_command():
     command = REPOSITORY.joinpath("README.md").read_text().split("```")[1].splitlines()[1].split(" && ")[1].split()
     assert command[0] == "fahr-hf"

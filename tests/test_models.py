@@ -443,6 +443,21 @@ def test_the_efficientnet_stem_has_a_stride_of_its_own():
         minute_config(stem="efficientnet", patch_size=8)
 
 
+@pytest.mark.parametrize("stem", ["convolution", "efficientnet"])
+def test_a_stem_computes_in_float32_in_a_model_of_bfloat16(stem, tmp_path):
+    model = FahrFaceForAgeEstimation(minute_config(stem=stem, patch_size=16, image_size=64)).eval()
+    model.save_pretrained(tmp_path)
+    loaded = FahrFaceForAgeEstimation.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    seen = []
+    loaded.backbone.embeddings.stem.register_forward_hook(lambda *called: seen.append(called[2]))
+    pixel_values = torch.randn(1, 3, 64, 64)
+
+    loaded(pixel_values=pixel_values)
+
+    torch.testing.assert_close(seen[0], model.backbone.embeddings.stem(pixel_values))
+    assert {parameter.dtype for parameter in loaded.backbone.layers.parameters()} == {torch.bfloat16}
+
+
 def test_a_model_with_the_efficientnet_stem_learns_and_loads_again(tmp_path):
     torch.manual_seed(0)
     model = FahrFaceForAgeEstimation(minute_config(stem="efficientnet", patch_size=16, image_size=64))

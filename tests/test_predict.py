@@ -259,6 +259,20 @@ def test_flip_averaging_answers_otherwise_and_does_not_continue_a_table_without(
     assert (code, "cannot be continued" in error_output) == (1, True)
 
 
+def test_half_precision_is_said_in_the_table_and_does_not_continue_one_without(run, photos, model, tmp_path):
+    arguments = ("predict", photos / "a.png", "--model", model, "--out")
+    run(*arguments, tmp_path / "single.csv")
+    code, _, _ = run(*arguments, tmp_path / "half.csv", "--dtype", "bfloat16")
+    (single,), (half,) = read(tmp_path / "single.csv"), read(tmp_path / "half.csv")
+
+    assert code == 0
+    assert single["age"] != half["age"]
+    assert float(half["age"]) == pytest.approx(float(single["age"]), abs=1)
+    assert half["model"] == f"{model}, bfloat16"
+    code, _, error_output = run(*arguments, tmp_path / "single.csv", "--dtype", "bfloat16")
+    assert (code, "cannot be continued" in error_output) == (1, True)
+
+
 @pytest.fixture(scope="module")
 def people(tmp_path_factory) -> Path:
     """A folder with Ann in two photos and a text that is none, and of Bob a wall; and beside it a csv with dates."""

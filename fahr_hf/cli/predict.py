@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from fahr_hf.cli.predict_shards import predict_shards
-from fahr_hf.cli.predictions import Prediction, Task, progress, say, watched
+from fahr_hf.cli.predictions import Precision, Prediction, Task, progress, say, watched
 
 
 class Group(StrEnum):
@@ -38,6 +38,9 @@ def predict(
     flip: Annotated[
         bool, typer.Option("--flip", help="Average the ages of each face and its mirror image: twice the time.")
     ] = False,
+    dtype: Annotated[
+        Precision, typer.Option(help="What the model computes in; bfloat16 is faster, where the processor has it.")
+    ] = Precision.float32,
     group_by: Annotated[Group | None, typer.Option(help="One answer for all photos of a person.")] = None,
     out: Annotated[
         Path | None,
@@ -74,9 +77,9 @@ def predict(
     if group_by is not None:
         if task is not Task.age or age_model is not None or annotate is not None:
             raise ValueError("--group-by person gives ages alone: leave out --task, --age-model and --annotate.")
-        _predict_persons(photos, model, flip, out, as_json)
+        _predict_persons(photos, Prediction(task, model, flip=flip, dtype=dtype), out, as_json)
         return
-    prediction = Prediction(task, model, age_model, flip, adult)
+    prediction = Prediction(task, model, age_model, flip, adult, dtype)
     place_of = None if annotate is None else _places(photos, annotate)
 
     def draw(record: dict[str, Any]) -> None:
@@ -134,7 +137,7 @@ def _predict_photos(
         say(f"{out}: {counts}.")
 
 
-def _predict_persons(photos: list[str], model: str | None, flip: bool, out: Path | None, as_json: bool) -> None:
+def _predict_persons(photos: list[str], prediction: Prediction, out: Path | None, as_json: bool) -> None:
     from fahr_hf.batch.persons import COLUMNS, group
     from fahr_hf.batch.tables import shown
     from fahr_hf.cli.persons import in_words, read_persons
@@ -145,7 +148,6 @@ def _predict_persons(photos: list[str], model: str | None, flip: bool, out: Path
     if out is not None and kind_of_table(out) and out.exists():
         raise ValueError(f"{str(out)!r} exists, and a table of persons is not continued. Give it another name.")
     person_of, date_of = read_persons(photos[0])
-    prediction = Prediction(Task.age, model, flip=flip)
     pipeline = prediction.open()
     say(prediction.notice)
     with progress(len(person_of), hidden=not (as_json or out)) as bar:

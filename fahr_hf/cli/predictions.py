@@ -28,6 +28,14 @@ class Task(StrEnum):
     both = "both"
 
 
+class Precision(StrEnum):
+    """What `predict` can compute in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What is asked of each photo.
@@ -38,6 +46,7 @@ class Prediction:
         age_model: For survival, the same for the ages.
         flip: Average each face and its mirror image.
         adult: Whether everybody shown is declared an adult.
+        dtype: What the models compute in.
 
     Raises:
         ValueError: these do not go together.
@@ -48,6 +57,7 @@ class Prediction:
     age_model: str | None = None
     flip: bool = False
     adult: bool = False
+    dtype: Precision = Precision.float32
 
     def __post_init__(self) -> None:
         if self.task is Task.age:
@@ -74,9 +84,12 @@ class Prediction:
 
         if self.task is Task.age:
             made_by = self.model or default_model("face-age")
-            return f"{made_by}, flip averaging" if self.flip else made_by
-        use = "ages" if self.task is Task.both else "refusals"
-        return f"{self.model or default_model('face-survival')}, {use} by {self.age_model or default_model('face-age')}"
+            made_by += ", flip averaging" if self.flip else ""
+        else:
+            use = "ages" if self.task is Task.both else "refusals"
+            ages = self.age_model or default_model("face-age")
+            made_by = f"{self.model or default_model('face-survival')}, {use} by {ages}"
+        return made_by if self.dtype is Precision.float32 else f"{made_by}, {self.dtype}"
 
     def open(self, device: "torch.device | None" = None) -> "FacePipeline":
         """Load the models."""
@@ -86,8 +99,8 @@ class Prediction:
 
         logging.disable_progress_bar()
         if self.task is Task.age:
-            return pipeline("face-age", self.model, flip=self.flip, device=device)
-        return pipeline("face-survival", self.model, age_model=self.age_model, device=device)
+            return pipeline("face-age", self.model, flip=self.flip, device=device, dtype=self.dtype.value)
+        return pipeline("face-survival", self.model, age_model=self.age_model, device=device, dtype=self.dtype.value)
 
     def records(self, pipeline: "FacePipeline", photos: Iterable[str]) -> Iterator[dict[str, Any]]:
         """What the pipeline's `records` yields, less what was not asked for."""

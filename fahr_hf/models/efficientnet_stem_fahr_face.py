@@ -27,7 +27,7 @@ class FahrFaceEfficientNetStem(nn.Sequential):
     """
 
     def __init__(self, channels: int):
-        layers: list[nn.Module] = [FahrFaceConvolution(channels, _FIRST, kernel=3, stride=2), nn.ReLU6()]
+        layers: list[nn.Module] = [FahrFaceConvolution(channels, _FIRST, kernel=3, stride=2), nn.ReLU6(inplace=True)]
         inputs = _FIRST
         for blocks, kernel, stride, growth, outputs in _STAGES:
             for block in range(blocks):
@@ -42,11 +42,11 @@ class FahrFaceInvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, growth: int):
         super().__init__()
         inside = growth * inputs
-        widen = [FahrFaceConvolution(inputs, inside, kernel=1), nn.ReLU6()] if growth > 1 else []
+        widen = [FahrFaceConvolution(inputs, inside, kernel=1), nn.ReLU6(inplace=True)] if growth > 1 else []
         self.inner = nn.Sequential(
             *widen,
             FahrFaceConvolution(inside, inside, kernel, stride, groups=inside),
-            nn.ReLU6(),
+            nn.ReLU6(inplace=True),
             FahrFaceConvolution(inside, outputs, kernel=1),
         )
         self.keeps_shape = stride == 1 and inputs == outputs
@@ -62,13 +62,13 @@ class FahrFaceConvolution(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
         super().__init__()
         # For sides that the stride divides, TensorFlow's padding "same".
-        before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
-        self.padding = (before, after, before, after)
-        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+        before = (kernel - stride) // 2
+        self.odd = (kernel - stride) % 2
+        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=before, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(batch, inputs, height, width) to (batch, outputs, height / stride, width / stride)."""
-        if any(self.padding):
-            image = nn.functional.pad(image, self.padding)
+        if self.odd:
+            image = nn.functional.pad(image, (0, self.odd, 0, self.odd))
         return self.norm(self.convolution(image))

@@ -287,7 +287,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    # Converting to the mode that it has would copy it.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_array(array: np.ndarray | torch.Tensor) -> _Photo:
@@ -352,7 +353,7 @@ class _Detectors:
             rgb = cv2.resize(rgb, (small_width, small_height), interpolation=filter_)
         self.yunet.setInputSize((small_width, small_height))
         self.yunet.setScoreThreshold(min_score)
-        rows = self.yunet.detect(np.ascontiguousarray(rgb[..., ::-1]))[1]
+        rows = self.yunet.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
         if rows is None:
             return np.zeros((0, 15))
         rows = rows.astype(np.float64)

@@ -202,7 +202,12 @@ class FahrFaceEmbeddings(nn.Module):
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Tokens (batch, 1 + patches, width) of images (batch, channels, height, width)."""
         height, width = self._grid(pixel_values)
-        patches = self.patch_projection(self.stem(pixel_values.to(self.patch_projection.weight.dtype)))
+        projection = self.patch_projection
+        # A stem may compute more precisely than the rest. Most convolutions take half the time, and none longer, where
+        # the channels of a pixel lie together.
+        first = next(self.stem.parameters(), projection.weight)
+        features = self.stem(pixel_values.to(first.dtype, memory_format=torch.channels_last))
+        patches = projection(features.to(projection.weight.dtype))
         # Not len(patches), which the tracing for an export takes for a constant.
         cls_token = self.cls_token.expand(patches.shape[0], -1, -1)
         tokens = torch.cat([cls_token, patches.flatten(2).transpose(1, 2)], dim=1)
@@ -362,6 +367,8 @@ class FahrFacePreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": FahrFaceLayer, "attentions": FahrFaceAttention}
     _input_embed_layer = "patch_projection"
+    # Whatever the type of the rest: computed in bfloat16, it alone moves ages by .17 years, and all the rest by .02.
+    _keep_in_fp32_modules_strict = ["stem"]
     # `forward` takes **kwargs for the attention interface. Without this, Trainer would conclude that losses are
     # already divided by the number of accumulated samples, and would no longer divide them itself.
     accepts_loss_kwargs = False

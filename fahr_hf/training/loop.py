@@ -111,9 +111,6 @@ class _Run:
         self.model_class = type(recipe.model)
         groups = recipe.model.parameter_groups(settings.learning_rate, settings.layer_decay, settings.weight_decay)
         self.rates = [group["lr"] for group in groups]
-        if not self.accelerator.is_fsdp2:
-            # Convolutions are faster in this layout, and nothing is slower; but it cannot be sharded.
-            recipe.model.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), fused=True)
         self.model, self.optimizer = self.accelerator.prepare(recipe.model, optimizer)
         self.fixed = {**asdict(settings), "processes": processes}
