@@ -63,7 +63,7 @@ def pipeline(
             float32; ages of `fahr-faceage-tiny` moved by 0.02 years on average and 0.1 at most
             (`benchmarks/results/export.md`). Of exported models OpenVINO's can also compute in bfloat16, where the
             processor has it.
-        batch_size: Faces that the model sees at once; 32 by default.
+        batch_size: Faces that the model sees at once; by default 32, on a CPU 16.
         num_workers: Threads that read photos and find faces while the model works; by default as many as there are CPU
             cores, at most 16.
         revision: Branch, tag or commit on the Hub.

@@ -338,10 +338,10 @@ def test_batches_are_filled_with_faces_across_photos(age, batches):
     assert [len(faces) for faces in answers] == [2, 0, 1, 1, 2]
 
 
-def test_by_default_a_batch_holds_32_faces(age, batches):
-    age([PORTRAIT] * 33)
+def test_by_default_a_batch_on_a_cpu_holds_16_faces(age, batches):
+    age([PORTRAIT] * 17)
 
-    assert batches == [32, 1]
+    assert batches == [16, 1]
 
 
 def test_an_answer_does_not_depend_on_the_batch_or_on_threads(age):
