@@ -249,6 +249,26 @@ def test_int8_takes_its_ranges_from_photos_or_crops_and_is_compared_on_either(ex
         assert 0 < record.parity["age"]["mean"] < 3
 
 
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_int8_leaves_the_convolutions_of_a_stem_in_float32(exported, photos, calibrated):
+    import onnx
+    import openvino
+
+    options = {"stem": "efficientnet", "dtype": "int8", **({"calibration": photos} if calibrated else {})}
+    graph = onnx.load(exported("onnx", **options)[0] / "model.onnx").graph
+    weights = {weight.name: weight.data_type for weight in graph.initializer}
+    kernels = [weights[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+    nodes = openvino.Core().read_model(exported("openvino", **options)[0] / "openvino_model.xml").get_ops()
+    types = [node.input_value(1).get_element_type() for node in nodes if "Convolution" in node.get_type_name()]
+    eight_bits = [node for node in nodes if node.get_output_element_type(0) in (openvino.Type.i8, openvino.Type.u8)]
+
+    assert len(kernels) == len(types) > 30
+    assert {*kernels} == {onnx.TensorProto.FLOAT}
+    assert {*types} == {openvino.Type.f32}
+    assert {onnx.TensorProto.INT8} <= {*weights.values()}
+    assert eight_bits
+
+
 def test_calibration_is_dropped_where_answers_moved_and_kept_where_they_did_not():
     ages = np.linspace(20, 60, 200)
     wanted = {"age": ages, "embedding": np.zeros((200, 4))}

@@ -47,8 +47,8 @@ def export(
     `fahr-hf predict --model FOLDER` and `fahr_hf.pipeline` open it like any checkpoint, but for torch, whose program is
     for other programs.
 
-    int8 without calibration photos is dynamic (ONNX: matrix products alone) or of the weights alone (OpenVINO: a small
-    file, no faster). Intervals are left out where ages moved by .05 years or more on average.
+    int8 without calibration photos is dynamic (ONNX: ranges are found while it runs) or of the weights alone
+    (OpenVINO). Intervals are left out where ages moved by .05 years or more on average.
     """
     from transformers.utils.logging import disable_progress_bar
 

@@ -88,10 +88,10 @@ def export(
 ) -> Exported:
     """Write a checkpoint as a folder for another runtime; with ONNX and OpenVINO, `fahr_hf.pipeline` opens it.
 
-    int8 is `static` with calibration photos: weights and what flows between layers are in eight bits. Without them it
-    is, with ONNX, `dynamic`: ranges are found while it runs, and only matrix products are in eight bits; with OpenVINO
-    `weights`: the file is small, and computed in float32. float16 makes the file small: on a CPU both runtimes compute
-    most of it in float32.
+    int8 is about matrix products; convolutions stay in float32. It is `static` with calibration photos: weights and
+    what flows between layers are in eight bits. Without them it is, with ONNX, `dynamic`: ranges are found while it
+    runs; with OpenVINO `weights`: nothing but the weights is kept in eight bits. float16 makes the file small: on a CPU
+    both runtimes compute most of it in float32.
 
     What was calibrated on the checkpoint's answers, such as interval tables, is kept only where the export moves ages
     by less than .05 years, or percentiles of risk by less than .5, on average; with int8 on at least 100 faces.

@@ -115,9 +115,6 @@ def train_age(
     folder = Path(folder)
     # Without being told, Accelerate takes several processes on CPUs for as many runs of one.
     state = PartialState(cpu=not torch.accelerator.is_available())
-    if state.device.type == "cpu":
-        # There the fused attention's backward pass is slow for so few tokens.
-        model.set_attn_implementation("eager")
     for stage in stages:
         model = _run(stage, model, processor, fit if stage.crops is None else stage.crops, validation, folder, workers)
     if state.is_main_process:
@@ -165,8 +162,7 @@ def _run(
         ages = fit.column("age").astype(np.float64)
         draw_ages(ages, expected_draws(whole_years(ages), stage.balance, stage.cap), folder / "ages.png")
     # As it was saved, in every process: the loop may have sharded the model.
-    attention = model.config._attn_implementation
-    return type(model).from_pretrained(folder / _MODEL, attn_implementation=attention)
+    return type(model).from_pretrained(folder / _MODEL)
 
 
 def _description(

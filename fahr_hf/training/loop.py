@@ -104,6 +104,9 @@ class _Run:
             log_with="tensorboard" if is_tensorboard_available() else None,
             project_dir=folder,
         )
+        if self.accelerator.device.type == "cpu":
+            # There the fused attention's backward pass is slow for so few tokens.
+            recipe.model.set_attn_implementation("eager")
         processes = self.accelerator.num_processes
         self.epoch_steps = epoch_batches(recipe, settings, processes) // settings.accumulation
         self.total = self.epoch_steps * settings.epochs

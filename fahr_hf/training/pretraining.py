@@ -130,9 +130,6 @@ def pretrain(
     """
     recipe = pretraining_recipe(model, processor, samples, frames, validation, settings.seed)
     state = PartialState(cpu=not torch.accelerator.is_available())
-    if state.device.type == "cpu":
-        # There the fused attention's backward pass is slow for so few tokens.
-        model.set_attn_implementation("eager")
     description = {
         "stage": {"name": "pretraining", "settings": asdict(settings)},
         "model": describe_model(model),

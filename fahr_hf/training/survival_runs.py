@@ -92,9 +92,6 @@ def train_survival(
                 model = start()
             if type(model).__name__ not in (model.config.architectures or ()):
                 start_head(model)
-            if state.device.type == "cpu":
-                # There the fused attention's backward pass is slow for so few tokens.
-                model.set_attn_implementation("eager")
             settings = replace(settings, seed=seed)
             place = _place(folder, name, seed)
             history = _run(model, processor, fit, validation, place, settings, workers, augmentation, memory)
