@@ -9,7 +9,6 @@ machine does falls on all of them alike. Answers are those of a checkpoint, on a
 """
 
 import argparse
-import copy
 import tempfile
 import time
 from collections.abc import Callable
@@ -82,7 +81,10 @@ def variants(model: FahrFacePreTrainedModel, ranges: torch.Tensor) -> Models:
 
 
 def torch_model(model: FahrFacePreTrainedModel, precision: str) -> Callable[[torch.Tensor], Answers]:
-    own = copy.deepcopy(model).to(getattr(torch, precision))
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        # Loaded as users would: a model keeps some of its parts in float32.
+        own = type(model).from_pretrained(folder, dtype=getattr(torch, precision))
     return lambda pixel_values: torch_answers(own, pixel_values)
 
 
