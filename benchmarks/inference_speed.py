@@ -13,12 +13,10 @@ import argparse
 import functools
 import io
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -212,9 +210,7 @@ def other_ways(folder: Path) -> dict[str, FaceAgePipeline]:
     """The small model in half precision, and as OpenVINO computes it where that is installed."""
     pipes = {"bfloat16": pipeline("face-age", "fahr-faceage-tiny", dtype="bfloat16")}
     if find_spec("nncf"):
-        # Whoever reads what is written to standard output wants the tables alone.
-        with redirect_stdout(sys.stderr):
-            export("fahr-faceage-tiny", format="openvino", dtype="int8", out=folder / "int8")
+        export("fahr-faceage-tiny", format="openvino", dtype="int8", out=folder / "int8")
         pipes["OpenVINO, weights in int8"] = pipeline("face-age", folder / "int8")
     return pipes
 

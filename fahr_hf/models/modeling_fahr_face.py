@@ -367,7 +367,7 @@ class FahrFacePreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": FahrFaceLayer, "attentions": FahrFaceAttention}
     _input_embed_layer = "patch_projection"
-    # Whatever the type of the rest: computed in bfloat16, it alone moves ages by .17 years, and all the rest by .02.
+    # Whatever the type of the rest: computed in bfloat16, it moves ages ten times as far as everything else together.
     _keep_in_fp32_modules_strict = ["stem"]
     # `forward` takes **kwargs for the attention interface. Without this, Trainer would conclude that losses are
     # already divided by the number of accumulated samples, and would no longer divide them itself.

@@ -37,7 +37,7 @@ SURVIVAL_YEARS = (1, 3, 5, 10)
 """Years after the photo at which a calibrated model gives a probability of being alive."""
 
 _BATCH_SIZE = 32
-# On a CPU larger batches gain nothing, and lose a tenth where what lies between two layers outgrows the caches.
+# On a CPU larger batches gain nothing, and what lies between two layers of a stem outgrows the caches.
 _BATCH_SIZE_ON_CPU = 16
 # More threads than this wait for Python's lock, and each has detectors of its own in memory.
 _MOST_WORKERS = 16
