@@ -60,7 +60,7 @@ def pipeline(
             folder says what it holds.
         device: As in transformers; by default the first accelerator, or the CPU.
         dtype: Of the model's computation; float32 by default. In `"bfloat16"` a convolutional stem still computes in
-            float32; ages of `fahr-faceage-tiny` moved by 0.02 years on average and 0.1 at most
+            float32; ages of `fahr-faceage-tiny` moved by 0.01 years on average and 0.07 at most
             (`benchmarks/results/export.md`). Of exported models OpenVINO's can also compute in bfloat16, where the
             processor has it.
         batch_size: Faces that the model sees at once; by default 32, on a CPU 16.
