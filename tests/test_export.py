@@ -24,7 +24,7 @@ from fahr_hf import (
     FahrFaceImageProcessor,
     FahrFaceModel,
 )
-from fahr_hf.exporting.parity import reason_to_drop
+from fahr_hf.exporting.parity import read_faces, reason_to_drop
 from fahr_hf.exporting.running import MODEL_FILES, open_exported, open_file
 
 pytestmark = pytest.mark.skipif(
@@ -247,6 +247,16 @@ def test_int8_takes_its_ranges_from_photos_or_crops_and_is_compared_on_either(ex
     assert [record.parity["faces"] for record in records] == [2, 12]
     for record in records:
         assert 0 < record.parity["age"]["mean"] < 3
+
+
+def test_a_damaged_photo_is_left_out_of_the_ranges_with_a_warning(tmp_path):
+    ASTRONAUT.resize((200, 200)).save(tmp_path / "whole.jpg")
+    (tmp_path / "torn.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:3000])
+
+    with pytest.warns(UserWarning, match=r"1 of 2 photos are left out; the first: .*torn\.jpg.* is damaged"):
+        faces = read_faces(tmp_path, "train", FahrFaceImageProcessor())
+
+    assert faces.shape == (1, 3, 112, 112)
 
 
 @pytest.mark.parametrize("calibrated", [True, False])

@@ -1,5 +1,6 @@
 """How far the answers of an exported model lie from those of the checkpoint, on real faces."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from fahr_hf.exporting.running import Run
-from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor
+from fahr_hf.models.image_processing_fahr_face import FahrFaceImageProcessor, PhotoError
 from fahr_hf.models.pipeline_fahr_face import photo_files
 
 MOST_FACES = 300
@@ -27,7 +28,7 @@ Answers = Mapping[str, np.ndarray]
 
 
 def read_faces(source: str | Path, part: str, processor: FahrFaceImageProcessor) -> torch.Tensor:
-    """Faces of a crop cache or of a folder of photos, at most `MOST_FACES`.
+    """Faces of a crop cache or of a folder of photos, at most `MOST_FACES`; damaged photos are left out with a warning.
 
     Args:
         source: What `fahr-hf data crops` wrote, or a folder with photos at any depth.
@@ -38,7 +39,7 @@ def read_faces(source: str | Path, part: str, processor: FahrFaceImageProcessor)
         (n, 3, height, width) float32, normalised.
 
     Raises:
-        ValueError: there is no face; the crops are cut otherwise than the processor cuts; or a photo is damaged.
+        ValueError: there is no face, or the crops are cut otherwise than the processor cuts.
     """
     from fahr_hf.data.crops import check_cut, is_cache, load_crops
 
@@ -50,7 +51,14 @@ def read_faces(source: str | Path, part: str, processor: FahrFaceImageProcessor)
     else:
         files = list(photo_files(source))
         chosen = [files[i * len(files) // MOST_FACES] for i in range(MOST_FACES)] if len(files) > MOST_FACES else files
-        faces = [processor.preprocess(file)["pixel_values"][:1] for file in chosen]
+        faces, errors = [], []
+        for file in chosen:
+            try:
+                faces.append(processor.preprocess(file)["pixel_values"][:1])
+            except (PhotoError, OSError) as error:
+                errors.append(error)
+        if errors:
+            warnings.warn(f"{len(errors)} of {len(chosen)} photos are left out; the first: {errors[0]}", stacklevel=2)
         nothing = f"There is no face in the photos in {str(source)!r}: {len(files)} files there have the suffix of one."
     if not sum(map(len, faces)):
         raise ValueError(nothing)
