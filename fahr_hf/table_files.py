@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-_ROW_GROUP = 10_000
+# Rows are held as dicts until their group is written.
+_ROW_GROUP = 1_000
 
 
 def kind_of_table(path: Path) -> str:
