@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -56,3 +57,18 @@ def test_a_missing_package_is_named_with_the_extra(run, checkpoint, tmp_path, mo
     assert f"need {package}" in error or f"needs {package}" in error
     assert error.endswith("pip install 'fahr-hf[export]'\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_photo_is_told_of_in_one_line(checkpoint, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    ASTRONAUT.resize((200, 200)).save(photos / "whole.jpg")
+    (photos / "torn.jpg").write_bytes((photos / "whole.jpg").read_bytes()[:3000])
+    options = ["--format", "onnx", "--parity", str(photos), "--out", str(tmp_path / "out")]
+
+    command = [sys.executable, "-m", "fahr_hf.cli", "export", str(checkpoint), *options]
+    error = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+
+    (told,) = [line for line in error.splitlines() if "torn.jpg" in line]
+    assert told.startswith("fahr-hf: warning: 1 of 2 photos are left out; the first: ")
+    assert "warnings.warn" not in error

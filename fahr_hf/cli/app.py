@@ -5,8 +5,11 @@ import re
 import sys
 import tempfile
 import traceback
+import warnings
+from functools import partial
 from importlib.metadata import requires
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -69,6 +72,7 @@ def app() -> None:
     # What commands import stays. Python's own threshold, 700, looks through it so often that a first answer takes a
     # tenth longer.
     gc.set_threshold(10_000)
+    warnings.showwarning = partial(_show_warning, warnings.showwarning)
     try:
         _program()
     except ModuleNotFoundError as error:
@@ -81,6 +85,14 @@ def app() -> None:
         with tempfile.NamedTemporaryFile("w", prefix="fahr-hf-", suffix=".log", delete=False) as log:
             traceback.print_exc(file=log)
         _fail(f"unexpected {type(error).__name__}: {error}. Please report it together with {log.name}", code=70)
+
+
+def _show_warning(others: Any, message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
+    """One line for a warning of ours, which is about the user's data; `others` shows those of libraries."""
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
+        typer.secho(f"fahr-hf: warning: {message}", fg="yellow", err=True)
+    else:
+        others(message, category, filename, *rest)
 
 
 def _missing(error: ModuleNotFoundError) -> str:
