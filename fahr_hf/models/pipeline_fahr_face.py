@@ -7,6 +7,7 @@ read does not end the run; and folders and data sets are accepted as they are.
 The file stands alone, so that it also works as remote code inside a checkpoint.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -39,6 +40,9 @@ SURVIVAL_YEARS = (1, 3, 5, 10)
 _BATCH_SIZE = 32
 # On a CPU larger batches gain nothing, and what lies between two layers of a stem outgrows the caches.
 _BATCH_SIZE_ON_CPU = 16
+# Batches that are made ready in one go on a CPU. The fewer, the more of the time one thread is still at a photo while
+# the others wait for it; the more, the more crops are in memory.
+_BATCHES_IN_TURN = 4
 # More threads than this wait for Python's lock, and each has detectors of its own in memory.
 _MOST_WORKERS = 16
 # All three are ours. The crop has 112 pixels a side, so that below this most of what the model sees is
@@ -73,6 +77,17 @@ def photo_files(folder: str | os.PathLike[str]) -> Iterator[str]:
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
                 yield str(Path(place, name))
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for decoding and detection, which leave Python's lock alone."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        # Whoever stops early does not wait for photos that no thread has begun.
+        pool.shutdown(cancel_futures=True)
 
 
 class FacePipeline(Pipeline):
@@ -153,8 +168,9 @@ class FacePipeline(Pipeline):
                 iterable, a `datasets` column, a `datasets` data set with a column `image`, or a folder with
                 photos at any depth.
             batch_size: Faces that the model sees at once.
-            num_workers: Threads that read photos and find faces ahead of the model, by two photos each, or by a batch
-                where the model has an accelerator; 0 for none, all in turn. One photo needs none.
+            num_workers: Threads that read photos and find faces: where the model has an accelerator while it works,
+                by a batch ahead of it; on a CPU in turn with it, for four times as many photos as `batch_size`. 0 for
+                none, each photo by itself. One photo needs none.
 
         Returns:
             For one photo a list, one dict a face; `[]` if it shows none. For a list, tuple or array of
@@ -225,10 +241,13 @@ class FacePipeline(Pipeline):
         default = _BATCH_SIZE_ON_CPU if on_cpu else _BATCH_SIZE
         size = _count("batch_size", batch_size, self._batch_size, default, least=1)
         workers = _count("num_workers", num_workers, self._num_workers, min(_cores(), _MOST_WORKERS), least=0)
-        # An accelerator leaves the cores alone, so that meanwhile a whole batch can be made ready. On the CPU the model
-        # needs them, and its threads lose much time where they compete with others for a core.
-        ahead = 2 * workers if on_cpu else size + workers
-        return self._batched(self._preprocessed(photos, workers, ahead), size)
+        if not workers:
+            prepared: Iterable[dict[str, Any] | Exception] = map(self._attempt, photos)
+        elif on_cpu:
+            prepared = self._prepared_in_turn(photos, workers, _BATCHES_IN_TURN * size)
+        else:
+            prepared = self._prepared_meanwhile(photos, workers, size + workers)
+        return self._batched(prepared, size)
 
     def _batched(self, photos: Iterable[dict[str, Any] | Exception], size: int) -> Iterator[_Answer]:
         """The same, of preprocessed photos; batches are filled with faces across photos."""
@@ -257,30 +276,37 @@ class FacePipeline(Pipeline):
             yield from finished()
         yield from finished(everything=True)
 
-    def _preprocessed(self, photos: Iterable[Any], workers: int, ahead: int) -> Iterator[dict[str, Any] | Exception]:
-        """Each photo preprocessed, or why that failed, in order; threads are `ahead` photos ahead at most."""
-
-        def attempt(photo: Any) -> dict[str, Any] | Exception:
-            # Decoders fail in more ways than one can list, and none of them may end a run over a folder.
-            try:
-                return self.preprocess(photo)
-            except Exception as error:
-                return error
-
-        if not workers:
-            yield from map(attempt, photos)
-            return
-        # Threads will do, because decoding and detection leave Python's lock alone.
-        pool = ThreadPoolExecutor(workers)
+    def _attempt(self, photo: Any) -> dict[str, Any] | Exception:
+        """One photo preprocessed, or why that failed."""
+        # Decoders fail in more ways than one can list, and none of them may end a run over a folder.
         try:
-            stream = iter(photos)
-            begun: deque[Future] = deque(pool.submit(attempt, photo) for photo in islice(stream, ahead))
+            return self.preprocess(photo)
+        except Exception as error:
+            return error
+
+    def _prepared_in_turn(
+        self, photos: Iterable[Any], workers: int, at_once: int
+    ) -> Iterator[dict[str, Any] | Exception]:
+        """What `_attempt` makes of each photo, in order; while the caller works on some, no thread does.
+
+        On a CPU the model needs the cores itself, and its threads, which wait for each other at every layer, lose more
+        where they compete for a core than overlapping could gain.
+        """
+        stream = iter(photos)
+        with _threads(workers) as pool:
+            while several := list(islice(stream, at_once)):
+                yield from list(pool.map(self._attempt, several))
+
+    def _prepared_meanwhile(
+        self, photos: Iterable[Any], workers: int, ahead: int
+    ) -> Iterator[dict[str, Any] | Exception]:
+        """What `_attempt` makes of each photo, in order; threads are `ahead` photos ahead of the caller at most."""
+        stream = iter(photos)
+        with _threads(workers) as pool:
+            begun: deque[Future] = deque(pool.submit(self._attempt, photo) for photo in islice(stream, ahead))
             while begun:
                 yield begun.popleft().result()
-                begun.extend(pool.submit(attempt, photo) for photo in islice(stream, 1))
-        finally:
-            # Whoever stops early does not wait for photos that no thread has begun.
-            pool.shutdown(cancel_futures=True)
+                begun.extend(pool.submit(self._attempt, photo) for photo in islice(stream, 1))
 
     def _run(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         batch = {key: torch.cat([row[key] for row in rows]) for key in rows[0] if key != "faces"}
