@@ -253,7 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="folder of portraits to take instead of the astronaut")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--count", type=int, default=64, help="photos in a turn")
+    parser.add_argument("--count", type=int, default=128, help="photos in a turn")
     options = parser.parse_args()
     pipes = {"tiny": pipeline("face-age", "fahr-faceage-tiny"), "base": random_base()}
     photos = portraits(options.photos, options.count)

@@ -72,3 +72,13 @@ def test_a_damaged_photo_is_told_of_in_one_line(checkpoint, tmp_path):
     (told,) = [line for line in error.splitlines() if "torn.jpg" in line]
     assert told.startswith("fahr-hf: warning: 1 of 2 photos are left out; the first: ")
     assert "warnings.warn" not in error
+
+
+@pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="needs fahr-hf[export]")
+def test_what_openvino_says_while_it_quantizes_stays_out_of_the_output(checkpoint, tmp_path):
+    options = ["--format", "openvino", "--dtype", "int8", "--out", str(tmp_path / "out")]
+
+    command = [sys.executable, "-m", "fahr_hf.cli", "export", str(checkpoint), *options]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert [line.split()[0] for line in output.splitlines()] == [f"{tmp_path / 'out'}:", "change", "age", "embedding"]

@@ -9,6 +9,7 @@ those of a stem moved ages ten times as far as all the rest.
 
 import copy
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -208,6 +209,8 @@ def _write_openvino(
 
 def _quantize_openvino(model: Any, calibration: torch.Tensor | None) -> Any:
     nncf = require("nncf")
+    # Its account of every layer goes to what was standard output when nncf was first imported.
+    nncf.set_log_level(logging.WARNING)
     # nncf refuses to ignore what is not there.
     present = {node.get_type_name() for node in model.get_ops()}
     convolutions = nncf.IgnoredScope(types=sorted(present & {"Convolution", "GroupConvolution"}))
