@@ -5,7 +5,7 @@
 Whatever is compared runs in turns, so that ratios hold where absolute figures drift; the median of the turns counts.
 Without --photos all photos are of one astronaut. Ages play no part: `base` has random weights.
 
-Where the model computes on the CPU, photos and model share its cores, and the best that overlapping them can reach is
+Where the model computes on the CPU, photos and model share its cores, and take turns: the best that can be reached is
 the time of both one after the other, each on all cores. The column "both in turn" is that rate.
 """
 

@@ -64,8 +64,8 @@ def pipeline(
             (`benchmarks/results/export.md`). Of exported models OpenVINO's can also compute in bfloat16, where the
             processor has it.
         batch_size: Faces that the model sees at once; by default 32, on a CPU 16.
-        num_workers: Threads that read photos and find faces while the model works; by default as many as there are CPU
-            cores, at most 16.
+        num_workers: Threads that read photos and find faces, on an accelerator while the model works; by default as
+            many as there are CPU cores, at most 16.
         revision: Branch, tag or commit on the Hub.
         token: Token for a private repository on the Hub.
 

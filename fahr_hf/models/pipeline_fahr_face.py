@@ -101,7 +101,7 @@ class FacePipeline(Pipeline):
         model: The model; put into evaluation mode.
         image_processor: The processor of the same checkpoint.
         **kwargs: `device`, `batch_size` (faces, by default 32, on a CPU 16), `num_workers` (threads that read photos
-            and find faces while the model works, by default as many as there are CPU cores, at most 16), and those of
+            and find faces, by default as many as there are CPU cores, at most 16), and those of
             `transformers.Pipeline`.
 
     Raises:
