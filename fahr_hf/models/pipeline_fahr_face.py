@@ -7,7 +7,6 @@ read does not end the run; and folders and data sets are accepted as they are.
 The file stands alone, so that it also works as remote code inside a checkpoint.
 """
 
-import contextlib
 import dataclasses
 import math
 import os
@@ -77,17 +76,6 @@ def photo_files(folder: str | os.PathLike[str]) -> Iterator[str]:
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
                 yield str(Path(place, name))
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads for decoding and detection, which leave Python's lock alone."""
-    pool = ThreadPoolExecutor(count)
-    try:
-        yield pool
-    finally:
-        # Whoever stops early does not wait for photos that no thread has begun.
-        pool.shutdown(cancel_futures=True)
 
 
 class FacePipeline(Pipeline):
@@ -293,7 +281,8 @@ class FacePipeline(Pipeline):
         where they compete for a core than overlapping could gain.
         """
         stream = iter(photos)
-        with _threads(workers) as pool:
+        # Threads will do, because decoding and detection leave Python's lock alone.
+        with ThreadPoolExecutor(workers) as pool:
             while several := list(islice(stream, at_once)):
                 yield from list(pool.map(self._attempt, several))
 
@@ -301,12 +290,16 @@ class FacePipeline(Pipeline):
         self, photos: Iterable[Any], workers: int, ahead: int
     ) -> Iterator[dict[str, Any] | Exception]:
         """What `_attempt` makes of each photo, in order; threads are `ahead` photos ahead of the caller at most."""
-        stream = iter(photos)
-        with _threads(workers) as pool:
+        pool = ThreadPoolExecutor(workers)
+        try:
+            stream = iter(photos)
             begun: deque[Future] = deque(pool.submit(self._attempt, photo) for photo in islice(stream, ahead))
             while begun:
                 yield begun.popleft().result()
                 begun.extend(pool.submit(self._attempt, photo) for photo in islice(stream, 1))
+        finally:
+            # Whoever stops early does not wait for photos that no thread has begun.
+            pool.shutdown(cancel_futures=True)
 
     def _run(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         batch = {key: torch.cat([row[key] for row in rows]) for key in rows[0] if key != "faces"}

@@ -1,6 +1,7 @@
 """Photos are read in threads: when, in which order, how far ahead of the model, and how it ends."""
 
 import io
+import itertools
 import os
 import signal
 import threading
@@ -170,15 +171,15 @@ def test_who_stops_early_leaves_no_thread_behind(age, file):
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="the system has no signals for one thread")
 def test_an_interrupt_ends_the_threads_without_the_photos_that_none_of_them_has_begun(age, file):
-    threads, read, released = threading.active_count(), [], threading.Event()
+    threads, read, released = threading.active_count(), itertools.count(1), threading.Event()
     timer = threading.Timer(3, released.set)
 
     def read_one() -> None:
-        read.append(None)
-        if len(read) == 10:
+        number = next(read)
+        if number == 10:
             timer.start()
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        if len(read) >= 10:
+        if number >= 10:
             released.wait(PATIENCE)
 
     with pytest.raises(KeyboardInterrupt):
@@ -186,8 +187,40 @@ def test_an_interrupt_ends_the_threads_without_the_photos_that_none_of_them_has_
 
     timer.join()
     assert threading.active_count() == threads
-    # The tenth, and one that each other thread had begun.
-    assert len(read) <= 10 + 4
+    # Each thread was at one from the tenth on, and none took another.
+    assert next(read) - 1 <= 9 + 4
+
+
+def test_an_interrupt_while_the_model_works_leaves_no_thread_behind(age, file, before_the_model):
+    threads = threading.active_count()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    before_the_model(interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        age([file] * 12, batch_size=2, num_workers=2)
+
+    assert threading.active_count() == threads
+
+
+def test_beside_an_accelerator_who_stops_early_does_not_wait_for_photos_that_no_thread_has_begun(age, file):
+    threads, read, released = threading.active_count(), itertools.count(1), threading.Event()
+
+    def read_one() -> None:
+        if next(read) > 1:
+            released.wait(PATIENCE)
+
+    prepared = age._prepared_meanwhile((Photo(file, read_one) for _ in range(100)), workers=2, ahead=40)
+    next(prepared)
+    timer = threading.Timer(1, released.set)
+    timer.start()
+    prepared.close()
+
+    timer.join()
+    assert threading.active_count() == threads
+    assert next(read) - 1 <= 1 + 2
 
 
 def test_detectors_are_opened_once_for_each_thread_at_work_and_serve_later_calls(age, file, monkeypatch):
